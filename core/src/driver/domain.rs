@@ -1,0 +1,91 @@
+//! What is known of a streaming domain at run time: its brokers' addresses and what they offer.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
+
+use super::routes::lock;
+use crate::{
+    config::Domain,
+    topology::{BrokerAddress, Directory, NodeId},
+    wire::api_versions::Offered,
+};
+
+/// A domain as configured, and what has passed by of it.
+pub(super) struct DomainState {
+    pub(super) name: Arc<str>,
+    config: Mutex<Arc<Domain>>,
+    directory: Mutex<Directory>,
+    offered: Mutex<Option<Arc<Offered>>>,
+    /// Node ids without a virtual endpoint that were logged.
+    dropped: Mutex<BTreeSet<NodeId>>,
+}
+
+impl DomainState {
+    pub(super) fn new(config: Arc<Domain>) -> Self {
+        Self {
+            name: Arc::clone(&config.name),
+            config: Mutex::new(config),
+            directory: Mutex::default(),
+            offered: Mutex::default(),
+            dropped: Mutex::default(),
+        }
+    }
+
+    pub(super) fn config(&self) -> Arc<Domain> {
+        Arc::clone(&lock(&self.config))
+    }
+
+    /// Takes over an edited section. Another set of bootstrap servers is another cluster, for all that is
+    /// known: what was learned of the old one is forgotten.
+    pub(super) fn reconfigure(&self, config: Arc<Domain>) {
+        let mut current = lock(&self.config);
+        if current.bootstrap_servers != config.bootstrap_servers {
+            *lock(&self.directory) = Directory::default();
+            *lock(&self.offered) = None;
+        }
+        *current = config;
+    }
+
+    pub(super) fn address_of(&self, node: NodeId) -> Option<BrokerAddress> {
+        lock(&self.directory).get(node).cloned()
+    }
+
+    pub(super) fn learn(&self, brokers: &[(NodeId, BrokerAddress)]) -> bool {
+        lock(&self.directory).learn(brokers)
+    }
+
+    pub(super) fn offered(&self) -> Option<Arc<Offered>> {
+        lock(&self.offered).clone()
+    }
+
+    /// Node ids whose address is known.
+    pub(super) fn nodes(&self) -> Vec<NodeId> {
+        lock(&self.directory).iter().map(|(node, _)| node).collect()
+    }
+
+    /// Those of `nodes` that were not named here before.
+    pub(super) fn note_dropped(&self, nodes: &[NodeId]) -> Vec<NodeId> {
+        let mut dropped = lock(&self.dropped);
+        nodes.iter().copied().filter(|node| dropped.insert(*node)).collect()
+    }
+
+    /// Returns whether it is news.
+    pub(super) fn offer(&self, offered: Offered) -> bool {
+        let mut current = lock(&self.offered);
+        if current.as_deref() == Some(&offered) {
+            return false;
+        }
+        *current = Some(Arc::new(offered));
+        true
+    }
+
+    /// Every bootstrap address of the domain, those of the preferred server first.
+    pub(super) fn bootstrap_addresses(&self, preferred: &str) -> Vec<BrokerAddress> {
+        let config = self.config();
+        let (first, others): (Vec<_>, Vec<_>) =
+            config.bootstrap_servers.iter().partition(|server| *server.id == *preferred);
+        first.into_iter().chain(others).flat_map(|server| server.addresses.clone()).collect()
+    }
+}

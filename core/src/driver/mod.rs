@@ -1,0 +1,20 @@
+//! The only asynchronous part: accept, dial, pump bytes, timers; generic over [`Network`].
+
+pub mod control;
+mod dial;
+mod domain;
+pub mod gateway;
+pub mod network;
+pub mod plane;
+mod probe;
+mod pump;
+mod routes;
+pub mod state_file;
+pub mod status;
+pub mod tokio;
+pub mod watch;
+
+pub use self::tokio::TokioNetwork;
+pub use control::ControlHandle;
+pub use gateway::Gateway;
+pub use network::Network;

@@ -1,0 +1,489 @@
+//! One client connection at work: a single task polls both directions and keeps the session's clock.
+//!
+//! A read goes into the worker's scratch buffer, the session says what becomes of it, and the bytes are
+//! written on at once. Only what a socket did not take is copied, into a queue of the connection, and
+//! while such a queue is not empty its source is not read. So an idle connection owns no buffer.
+//! No lock and no channel stands on the way of a byte.
+
+use std::{
+    cell::RefCell,
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep_until},
+};
+
+use super::{
+    dial::{Dialled, dial},
+    gateway::Shared,
+    network::{Network, Stream},
+    routes::{Ending, RouteState, SessionRecord},
+};
+use crate::{
+    session::{ClientWait, CloseCause, Op, Ops, Session},
+    telemetry::RouteMetrics,
+};
+
+/// Large reads are what makes a relay cheap: half a socket buffer in one system call.
+const SCRATCH_BYTES: usize = 256 * 1024;
+
+/// Steps of one poll before other connections of the worker get their turn.
+const STEPS_PER_POLL: u32 = 16;
+
+/// How long a session that ends may take to deliver what it still has for its client.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Answers that may wait for a client that does not read before its requests are not read either.
+const CLIENT_BACKLOG_BYTES_MAX: usize = 512 * 1024;
+
+/// The buffer of an incomplete head is kept for the next one up to this size.
+const LEFT_OVER_BYTES_KEPT: usize = 256;
+
+struct Scratch {
+    bytes: Vec<u8>,
+    ops: Ops,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> =
+        RefCell::new(Scratch { bytes: vec![0; SCRATCH_BYTES], ops: Ops::default() });
+}
+
+/// Bytes that a socket did not take yet.
+#[derive(Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    sent: usize,
+    /// When the socket last took a byte while some were waiting.
+    progress_at: Duration,
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    fn push(&mut self, now: Duration, bytes: &[u8]) {
+        if self.bytes.is_empty() {
+            self.progress_at = now;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Writes until empty; `Pending` when the socket is full.
+    fn poll_flush<S: AsyncWrite + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        now: Duration,
+        socket: &mut S,
+    ) -> Poll<io::Result<()>> {
+        while self.sent < self.bytes.len() {
+            let n = ready!(Pin::new(&mut *socket).poll_write(context, &self.bytes[self.sent..]))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += n;
+            self.progress_at = now;
+        }
+        self.sent = 0;
+        self.bytes = Vec::new(); // An idle connection owns no buffer.
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes now what the socket takes and keeps the rest.
+    fn send<S: AsyncWrite + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        now: Duration,
+        socket: &mut S,
+        mut bytes: &[u8],
+    ) -> io::Result<()> {
+        while self.is_empty() && !bytes.is_empty() {
+            match Pin::new(&mut *socket).poll_write(context, bytes) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(n)) => bytes = &bytes[n..],
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => {
+                    self.push(now, bytes);
+                    return Ok(());
+                }
+            }
+        }
+        if !bytes.is_empty() {
+            self.push(now, bytes);
+        }
+        Ok(())
+    }
+}
+
+type DialFuture<S> = Pin<Box<dyn Future<Output = Result<Dialled<S>, CloseCause>> + Send>>;
+
+enum Upstream<S> {
+    None,
+    Dialling(DialFuture<S>),
+    Connected(S),
+}
+
+/// Whether a step of the pump achieved something, so that another one may.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Moved,
+    Idle,
+}
+
+/// A client connection until its end; resolves to the cause.
+pub(super) struct Pump<N: Network> {
+    shared: Arc<Shared<N>>,
+    route: Arc<RouteState>,
+    metrics: Arc<RouteMetrics>,
+    record: Arc<SessionRecord>,
+    session: Session,
+    client: N::Stream,
+    upstream: Upstream<N::Stream>,
+    /// Bytes of the client that the session has not taken yet.
+    left_over: Vec<u8>,
+    to_client: Queue,
+    to_upstream: Queue,
+    /// The version of the route's publication that the session has seen.
+    version: u64,
+    timer: Option<Pin<Box<Sleep>>>,
+    waker: Option<Waker>,
+    closing_since: Option<Duration>,
+}
+
+impl<N: Network> Pump<N> {
+    pub(super) fn new(
+        shared: Arc<Shared<N>>,
+        route: Arc<RouteState>,
+        record: Arc<SessionRecord>,
+        port: u16,
+        client: N::Stream,
+    ) -> Self {
+        let published = route.published();
+        let session = Session::new(shared.now(), port, Arc::clone(&published.setting));
+        Self {
+            shared,
+            route,
+            metrics: published.metrics,
+            record,
+            session,
+            client,
+            upstream: Upstream::None,
+            left_over: Vec::new(),
+            to_client: Queue::default(),
+            to_upstream: Queue::default(),
+            version: published.version,
+            timer: None,
+            waker: None,
+            closing_since: None,
+        }
+    }
+
+    /// Publications wake the task; its waker only has to be left once, as a task keeps it.
+    fn leave_waker(&mut self, context: &Context<'_>) {
+        if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            self.waker = Some(context.waker().clone());
+            self.record.leave_waker(context.waker());
+        }
+    }
+
+    fn apply_publication(&mut self) {
+        if self.route.version() == self.version {
+            return;
+        }
+        let published = self.route.published();
+        self.version = published.version;
+        self.metrics = published.metrics;
+        let held = self.session.client_wait().is_fence();
+        self.session.handle_setting(published.setting);
+        if matches!(self.upstream, Upstream::Dialling(_)) && !self.session.is_dialling() {
+            self.upstream = Upstream::None;
+        }
+        if held && self.session.takes_client_bytes() && self.client.peer_closed() {
+            // The client gave up while it was held and has sent its request elsewhere by now.
+            self.session.handle_end(CloseCause::ClientClosed);
+        }
+        match published.ending {
+            Some(Ending { cause, at_once: false }) => self.session.handle_drain(cause),
+            Some(Ending { cause, at_once: true }) => self.session.handle_end(cause),
+            None => {}
+        }
+    }
+
+    fn step(&mut self, context: &mut Context<'_>, now: Duration, scratch: &mut Scratch) -> Step {
+        let steps = [
+            self.step_dial(context),
+            self.step_client(context, now, scratch),
+            self.step_upstream(context, now, scratch),
+        ];
+        if steps.contains(&Step::Moved) { Step::Moved } else { Step::Idle }
+    }
+
+    fn step_dial(&mut self, context: &mut Context<'_>) -> Step {
+        if let Upstream::Dialling(dial) = &mut self.upstream {
+            let Poll::Ready(dialled) = dial.as_mut().poll(context) else { return Step::Idle };
+            self.upstream = Upstream::None;
+            match dialled {
+                Ok(Dialled { stream, target_epoch, provisional }) => {
+                    self.upstream = Upstream::Connected(stream);
+                    self.session.handle_connected(target_epoch, provisional);
+                }
+                Err(cause) => self.session.handle_end(cause),
+            }
+            return Step::Moved;
+        }
+        if self.session.poll_dial() {
+            let setting = Arc::clone(self.session.setting());
+            let shared = Arc::clone(&self.shared);
+            let endpoint = self.session.endpoint();
+            self.upstream =
+                Upstream::Dialling(Box::pin(
+                    async move { dial(&shared, &setting, endpoint).await },
+                ));
+            return Step::Moved;
+        }
+        Step::Idle
+    }
+
+    /// From the client to upstream.
+    fn step_client(
+        &mut self,
+        context: &mut Context<'_>,
+        now: Duration,
+        scratch: &mut Scratch,
+    ) -> Step {
+        if let Upstream::Connected(upstream) = &mut self.upstream
+            && !self.to_upstream.is_empty()
+        {
+            match self.to_upstream.poll_flush(context, now, upstream) {
+                Poll::Pending => return Step::Idle,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return self.end(CloseCause::UpstreamBroken),
+            }
+        }
+        if !self.session.takes_client_bytes() || self.to_client.len() > CLIENT_BACKLOG_BYTES_MAX {
+            return Step::Idle;
+        }
+        let waits_for_bytes = self.session.client_wait() == ClientWait::MoreBytes;
+        if !self.left_over.is_empty() && !waits_for_bytes {
+            let mut chunk = std::mem::take(&mut self.left_over);
+            let taken = self.session.handle_client(now, &mut chunk, &mut scratch.ops);
+            self.carry_out(context, now, &chunk, Source::Client, &mut scratch.ops);
+            chunk.drain(..taken);
+            self.left_over = chunk;
+            self.left_over.shrink_to(LEFT_OVER_BYTES_KEPT);
+            return Step::Moved;
+        }
+        let kept = self.left_over.len();
+        if kept == scratch.bytes.len() {
+            // A head is far smaller than the buffer.
+            return self.end(CloseCause::MalformedRequest);
+        }
+        let mut buffer = ReadBuf::new(&mut scratch.bytes[kept..]);
+        match Pin::new(&mut self.client).poll_read(context, &mut buffer) {
+            Poll::Pending => return Step::Idle,
+            Poll::Ready(Err(_)) => return self.end(CloseCause::ClientBroken),
+            Poll::Ready(Ok(())) => {}
+        }
+        let read = buffer.filled().len();
+        if read == 0 {
+            return self.end(CloseCause::ClientClosed);
+        }
+        self.metrics.bytes_from_client(read);
+        let Scratch { bytes, ops } = scratch;
+        bytes[..kept].copy_from_slice(&self.left_over);
+        let chunk = &mut bytes[..kept + read];
+        let taken = self.session.handle_client(now, chunk, ops);
+        let chunk = &*chunk;
+        self.left_over.clear();
+        self.left_over.extend_from_slice(&chunk[taken..]);
+        self.left_over.shrink_to(LEFT_OVER_BYTES_KEPT);
+        self.carry_out(context, now, chunk, Source::Client, ops);
+        Step::Moved
+    }
+
+    /// From upstream to the client.
+    fn step_upstream(
+        &mut self,
+        context: &mut Context<'_>,
+        now: Duration,
+        scratch: &mut Scratch,
+    ) -> Step {
+        if !self.to_client.is_empty() {
+            match self.to_client.poll_flush(context, now, &mut self.client) {
+                Poll::Pending => return Step::Idle,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return self.end(CloseCause::ClientBroken),
+            }
+        }
+        let Upstream::Connected(upstream) = &mut self.upstream else { return Step::Idle };
+        let Scratch { bytes, ops } = scratch;
+        let mut buffer = ReadBuf::new(bytes);
+        match Pin::new(upstream).poll_read(context, &mut buffer) {
+            Poll::Pending => return Step::Idle,
+            Poll::Ready(Err(_)) => return self.end(CloseCause::UpstreamBroken),
+            Poll::Ready(Ok(())) => {}
+        }
+        let read = buffer.filled().len();
+        if read == 0 {
+            self.session.handle_upstream_eof();
+            return Step::Moved;
+        }
+        let chunk = &mut bytes[..read];
+        self.session.handle_upstream(now, chunk, ops);
+        self.carry_out(context, now, chunk, Source::Upstream, ops);
+        Step::Moved
+    }
+
+    fn end(&mut self, cause: CloseCause) -> Step {
+        self.session.handle_end(cause);
+        Step::Moved
+    }
+
+    /// Does what the session said, in its order. Ranges refer to `chunk`.
+    fn carry_out(
+        &mut self,
+        context: &mut Context<'_>,
+        now: Duration,
+        chunk: &[u8],
+        source: Source,
+        ops: &mut Ops,
+    ) {
+        for op in &ops.ops {
+            let (bytes, to_client) = match op {
+                Op::Forward(range) => (&chunk[range.clone()], source == Source::Upstream),
+                Op::Send(bytes) => (bytes.as_slice(), true),
+            };
+            if to_client {
+                self.metrics.bytes_to_client(bytes.len());
+                if self.to_client.send(context, now, &mut self.client, bytes).is_err() {
+                    self.session.handle_end(CloseCause::ClientBroken);
+                }
+            } else if let Upstream::Connected(upstream) = &mut self.upstream
+                && self.to_upstream.send(context, now, upstream, bytes).is_err()
+            {
+                self.session.handle_end(CloseCause::UpstreamBroken);
+            }
+        }
+        for event in ops.events.drain(..) {
+            self.shared.note(&self.metrics, &self.session, event);
+        }
+        ops.clear();
+    }
+
+    /// The moment at which a timer has something to decide.
+    fn deadline(&self) -> Option<Duration> {
+        let stall = self.session.setting().limits.write_stall_timeout;
+        let queue = |queue: &Queue| (!queue.is_empty()).then(|| queue.progress_at + stall);
+        [
+            self.session.deadline(),
+            queue(&self.to_client),
+            queue(&self.to_upstream),
+            self.closing_since.map(|since| since + FLUSH_TIMEOUT),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn handle_time(&mut self, now: Duration) {
+        let stall = self.session.setting().limits.write_stall_timeout;
+        let stalled = |queue: &Queue| !queue.is_empty() && queue.progress_at + stall <= now;
+        if stalled(&self.to_client) {
+            self.session.handle_end(CloseCause::ClientNotReading);
+        }
+        if stalled(&self.to_upstream) {
+            self.session.handle_end(CloseCause::UpstreamNotReading);
+        }
+        self.session.handle_time(now);
+    }
+
+    /// Sees to it that the task is woken at the deadline. A timer that is set too early stays: it costs
+    /// less to be woken once for nothing than to move it with every request.
+    fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.deadline() else { return Poll::Pending };
+        let at = self.shared.instant(deadline);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if timer.is_elapsed() || timer.deadline() > at {
+            timer.as_mut().reset(at);
+        }
+        timer.as_mut().poll(context)
+    }
+
+    /// Delivers what the client is still owed, then says goodbye.
+    fn poll_close(
+        &mut self,
+        context: &mut Context<'_>,
+        now: Duration,
+        cause: CloseCause,
+    ) -> Poll<CloseCause> {
+        let since = *self.closing_since.get_or_insert(now);
+        self.upstream = Upstream::None;
+        let client_is_gone = matches!(cause, CloseCause::ClientClosed | CloseCause::ClientBroken);
+        if client_is_gone || since + FLUSH_TIMEOUT <= now {
+            return Poll::Ready(cause);
+        }
+        if self.to_client.poll_flush(context, now, &mut self.client).is_ready()
+            && Pin::new(&mut self.client).poll_shutdown(context).is_ready()
+        {
+            return Poll::Ready(cause);
+        }
+        match self.poll_timer(context) {
+            Poll::Ready(()) => Poll::Ready(cause),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn record(&self) {
+        let parked = if self.session.client_wait().is_fence() { self.left_over.len() } else { 0 };
+        self.record.update(
+            self.version,
+            self.session.in_flight(),
+            self.session.upstream_epoch(),
+            parked,
+        );
+    }
+}
+
+/// Which side a chunk came from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Client,
+    Upstream,
+}
+
+impl<N: Network> Future for Pump<N> {
+    type Output = CloseCause;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<CloseCause> {
+        let this = self.get_mut();
+        this.leave_waker(context);
+        for _ in 0..STEPS_PER_POLL {
+            let now = this.shared.now();
+            this.apply_publication();
+            this.handle_time(now);
+            if let Some(cause) = this.session.closed() {
+                this.record();
+                return this.poll_close(context, now, cause);
+            }
+            let step = SCRATCH.with_borrow_mut(|scratch| this.step(context, now, scratch));
+            this.record();
+            if step == Step::Idle && this.poll_timer(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

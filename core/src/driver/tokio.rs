@@ -1,0 +1,137 @@
+//! The network of the operating system.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::{TcpListener, TcpStream, lookup_host},
+};
+
+use super::network::{ConnectError, Network, Stream};
+use crate::topology::BrokerAddress;
+
+/// Connections that the kernel keeps until they are accepted: a reconnect storm fits.
+const BACKLOG: i32 = 4096;
+
+/// A peer that vanished without a word is noticed after idle + 4 × interval.
+const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 4;
+
+/// Sent bytes that stay unacknowledged for so long break the connection (a black hole, which would
+/// otherwise last for a quarter of an hour of retransmissions).
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Sockets of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokioNetwork;
+
+/// A TCP connection.
+#[derive(Debug)]
+pub struct TokioStream(TcpStream);
+
+impl Network for TokioNetwork {
+    type Stream = TokioStream;
+    type Listener = TcpListener;
+
+    async fn bind(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        // A restarted gateway must not wait for connections of its predecessor to time out.
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    }
+
+    async fn accept(&self, listener: &mut TcpListener) -> io::Result<(TokioStream, SocketAddr)> {
+        let (stream, peer) = listener.accept().await?;
+        prepare(&stream)?;
+        Ok((TokioStream(stream), peer))
+    }
+
+    async fn connect(&self, address: &BrokerAddress) -> Result<TokioStream, ConnectError> {
+        let resolved = lookup_host((address.host.as_str(), address.port))
+            .await
+            .map_err(ConnectError::Unresolvable)?;
+        let mut last = None;
+        for address in resolved {
+            match TcpStream::connect(address).await {
+                Ok(stream) => {
+                    prepare(&stream).map_err(ConnectError::Refused)?;
+                    return Ok(TokioStream(stream));
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(match last {
+            Some(error) => ConnectError::Refused(error),
+            None => ConnectError::Unresolvable(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the name has no address",
+            )),
+        })
+    }
+}
+
+/// Small requests must not wait for each other's acknowledgement, and dead peers must be noticed.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(KEEPALIVE_IDLE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_PROBES),
+    )?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(())
+}
+
+impl Stream for TokioStream {
+    fn peer_closed(&self) -> bool {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let ready = std::pin::pin!(self.0.ready(Interest::READABLE));
+        matches!(ready.poll(&mut context), Poll::Ready(Ok(ready)) if ready.is_read_closed())
+    }
+}
+
+impl AsyncRead for TokioStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for TokioStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().0).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,5 @@
+//! The `switchyard` command.
+
+fn main() -> std::process::ExitCode {
+    switchyard::cli::main()
+}

@@ -1,0 +1,261 @@
+//! KRaft clusters in containers, and the faults that a test can do to their brokers.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{FutureExt as _, future::BoxFuture, future::try_join_all};
+use testcontainers::{
+    ContainerAsync, ContainerRequest, GenericImage, ImageExt as _,
+    core::{
+        IntoContainerPort as _, WaitFor,
+        logs::{LogFrame, consumer::LogConsumer},
+    },
+    runners::AsyncRunner as _,
+};
+
+use crate::{Result, eventually, machine, process::indented, wire};
+
+/// Port of every broker on the loopback address that is its own.
+pub const BROKER_PORT: u16 = 17192;
+
+/// Where clients reach a broker inside its container.
+const CONTAINER_PORT: u16 = 9092;
+
+/// How long a broker may take to start; a loaded machine needs several times what a quiet one does.
+const START_TIME_MAX: Duration = Duration::from_mins(2);
+
+/// Lines of a broker's log that are shown when it does not start.
+const LOG_LINES_MAX: usize = 40;
+
+/// What a cluster is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Part of container and network names.
+    pub name: &'static str,
+    /// Kafka's id of the cluster: 16 bytes in base 64 without padding.
+    pub id: &'static str,
+    /// Second byte of the brokers' loopback addresses.
+    pub subnet: u8,
+    /// Node ids, each a broker and a controller.
+    pub nodes: &'static [i32],
+}
+
+/// A running cluster.
+pub struct Cluster {
+    plan: Plan,
+    brokers: Vec<Broker>,
+}
+
+struct Broker {
+    node: i32,
+    container: ContainerAsync<GenericImage>,
+}
+
+/// The newest lines of a container's log.
+#[derive(Clone, Default)]
+struct LogTail(Arc<Mutex<VecDeque<String>>>);
+
+impl LogConsumer for LogTail {
+    fn accept<'a>(&'a self, record: &'a LogFrame) -> BoxFuture<'a, ()> {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.extend(String::from_utf8_lossy(record.bytes()).lines().map(str::to_owned));
+        let excess = lines.len().saturating_sub(LOG_LINES_MAX);
+        lines.drain(..excess);
+        async {}.boxed()
+    }
+}
+
+impl Plan {
+    fn container(&self, node: i32) -> String {
+        format!("{}-{}{node}", machine::NETWORK_PREFIX, self.name)
+    }
+
+    /// The loopback address on which a broker is published.
+    pub fn host(&self, node: i32) -> String {
+        format!("127.{}.0.{node}", self.subnet)
+    }
+
+    fn environment(&self, node: i32) -> Vec<(&'static str, String)> {
+        let voters: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|&node| format!("{node}@{}:9093", self.container(node)))
+            .collect();
+        let replicas = self.nodes.len().min(3).to_string();
+        let in_sync = replicas.len().min(2).to_string();
+        let fixed = [
+            ("KAFKA_PROCESS_ROLES", "broker,controller"),
+            ("KAFKA_LISTENERS", "EXTERNAL://:9092,INTERNAL://:19092,CONTROLLER://:9093"),
+            (
+                "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP",
+                "EXTERNAL:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            ),
+            ("KAFKA_INTER_BROKER_LISTENER_NAME", "INTERNAL"),
+            ("KAFKA_CONTROLLER_LISTENER_NAMES", "CONTROLLER"),
+            ("KAFKA_LOG_DIRS", "/var/lib/kafka/data"),
+            ("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false"),
+            ("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0"),
+            ("KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS", "5"),
+            ("KAFKA_TRANSACTION_STATE_LOG_NUM_PARTITIONS", "5"),
+            // A broker that dies is noticed after three seconds instead of nine.
+            ("KAFKA_BROKER_SESSION_TIMEOUT_MS", "3000"),
+            ("KAFKA_BROKER_HEARTBEAT_INTERVAL_MS", "500"),
+            // Small and quick to start: several brokers share two cores.
+            ("KAFKA_LOG_CLEANER_DEDUPE_BUFFER_SIZE", "2097152"),
+            ("KAFKA_NUM_NETWORK_THREADS", "1"),
+            ("KAFKA_NUM_IO_THREADS", "2"),
+            ("KAFKA_HEAP_OPTS", "-Xms32m -Xmx256m"),
+            ("KAFKA_JVM_PERFORMANCE_OPTS", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"),
+        ];
+        let mut environment: Vec<_> =
+            fixed.into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+        environment.extend([
+            ("CLUSTER_ID", self.id.to_owned()),
+            ("KAFKA_NODE_ID", node.to_string()),
+            ("KAFKA_CONTROLLER_QUORUM_VOTERS", voters.join(",")),
+            (
+                "KAFKA_ADVERTISED_LISTENERS",
+                format!(
+                    "EXTERNAL://{}:{BROKER_PORT},INTERNAL://{}:19092",
+                    self.host(node),
+                    self.container(node)
+                ),
+            ),
+            ("KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", replicas.clone()),
+            ("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", replicas),
+            ("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", in_sync),
+        ]);
+        environment
+    }
+
+    fn request(&self, node: i32, log: LogTail) -> Result<ContainerRequest<GenericImage>> {
+        let (name, tag) = machine::image()?;
+        let host = self.host(node);
+        let mut request = GenericImage::new(name, tag)
+            .with_wait_for(WaitFor::message_on_stdout("Kafka Server started"))
+            .with_startup_timeout(START_TIME_MAX)
+            .with_network(format!("{}-{}", machine::NETWORK_PREFIX, self.name))
+            .with_container_name(self.container(node))
+            .with_label(machine::LABEL, self.name)
+            .with_log_consumer(log)
+            // Fixed, for it is advertised before the start and must survive a stop.
+            .with_mapped_port(BROKER_PORT, CONTAINER_PORT.tcp())
+            .with_host_config_modifier(move |config| {
+                let bindings = config.port_bindings.iter_mut().flat_map(|map| map.values_mut());
+                for binding in bindings.flatten().flatten() {
+                    binding.host_ip = Some(host.clone());
+                }
+            });
+        for (name, value) in self.environment(node) {
+            request = request.with_env_var(name, value);
+        }
+        Ok(request)
+    }
+
+    async fn start(self, node: i32) -> Result<Broker> {
+        let log = LogTail::default();
+        match self.request(node, log.clone())?.start().await {
+            Ok(container) => Ok(Broker { node, container }),
+            Err(error) => {
+                let lines = log.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let lines = indented(lines.iter());
+                let name = self.container(node);
+                Err(format!("{name} did not start: {error}; the end of its log:{lines}").into())
+            }
+        }
+    }
+}
+
+impl Cluster {
+    /// Starts every broker and waits until all of them know each other.
+    pub async fn start(plan: Plan) -> Result<Self> {
+        // All at once: none is ready before a quorum runs.
+        let brokers = try_join_all(plan.nodes.iter().map(|&node| plan.start(node))).await?;
+        let cluster = Self { plan, brokers };
+        cluster.await_all().await?;
+        Ok(cluster)
+    }
+
+    /// What the cluster was planned to be.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Addresses of all brokers, separated by commas.
+    pub fn bootstrap(&self) -> String {
+        let addresses: Vec<_> = self
+            .plan
+            .nodes
+            .iter()
+            .map(|&node| format!("{}:{BROKER_PORT}", self.plan.host(node)))
+            .collect();
+        addresses.join(",")
+    }
+
+    /// Address of one broker.
+    pub fn address(&self, node: i32) -> String {
+        format!("{}:{BROKER_PORT}", self.plan.host(node))
+    }
+
+    fn broker(&self, node: i32) -> Result<&Broker> {
+        let found = self.brokers.iter().find(|broker| broker.node == node);
+        found.ok_or_else(|| format!("cluster {} has no node {node}", self.plan.name).into())
+    }
+
+    /// Ends a broker at once, as a power cut does.
+    pub fn kill(&self, node: i32) -> Result<()> {
+        machine::docker(&["kill", self.broker(node)?.container.id()])?;
+        Ok(())
+    }
+
+    /// Ends a broker in good order.
+    pub async fn stop(&self, node: i32) -> Result<()> {
+        Ok(self.broker(node)?.container.stop_with_timeout(Some(20)).await?)
+    }
+
+    /// Starts a broker that was stopped or killed, without waiting for it.
+    pub async fn start_again(&self, node: i32) -> Result<()> {
+        Ok(self.broker(node)?.container.start().await?)
+    }
+
+    /// Stops a broker's processes where they stand: its connections stay open and nothing answers.
+    pub async fn pause(&self, node: i32) -> Result<()> {
+        Ok(self.broker(node)?.container.pause().await?)
+    }
+
+    /// Ends a pause.
+    pub async fn unpause(&self, node: i32) -> Result<()> {
+        Ok(self.broker(node)?.container.unpause().await?)
+    }
+
+    /// Brings back every broker that a test left stopped or paused.
+    pub async fn heal(&self) -> Result<()> {
+        for broker in &self.brokers {
+            let id = broker.container.id();
+            let state = machine::docker(&["inspect", "--format", "{{.State.Status}}", id])?;
+            match state.as_str() {
+                "running" => {}
+                "paused" => broker.container.unpause().await?,
+                _ => broker.container.start().await?,
+            }
+        }
+        self.await_all().await
+    }
+
+    /// Waits until every broker answers and names all brokers.
+    pub async fn await_all(&self) -> Result<()> {
+        for &node in self.plan.nodes {
+            let what = format!("{} sees all brokers", self.plan.container(node));
+            let address = self.address(node);
+            eventually(&what, START_TIME_MAX, || async {
+                let metadata = wire::metadata(&address, &[]).await.ok()?;
+                (metadata.brokers.len() == self.plan.nodes.len()).then_some(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! What the tests need of this machine: a Docker engine, a Kafka image, and to be the only run of them.
+//!
+//! Addresses and ports are fixed, so a lock keeps a second run waiting. Containers of a run that was interrupted are
+//! found by their label and removed by the next one; those of this run are removed by a child process that
+//! notices when the run ends, however it ends.
+
+use std::{
+    fs::File,
+    os::unix::process::CommandExt as _,
+    process::{Child, Command, Stdio},
+    sync::LazyLock,
+};
+
+use crate::Result;
+
+/// Every container of the tests carries it.
+pub(crate) const LABEL: &str = "switchyard.itests";
+
+/// Start of the names of every network of the tests.
+pub(crate) const NETWORK_PREFIX: &str = "switchyard-itests";
+
+/// Version of Kafka, unless `SWITCHYARD_KAFKA_VERSION` says another.
+const KAFKA_VERSION: &str = "4.1.1";
+
+/// What was found, once for each process.
+struct Machine {
+    image: (String, String),
+    _lock: File,
+    // Held, not used: the child ends, and cleans up, when the pipe to it closes with this process.
+    _reaper: Child,
+}
+
+static MACHINE: LazyLock<Result<Machine, String>> = LazyLock::new(Machine::prepare);
+
+/// Whether tests on containers can run; if not, one line that says what is missing and how to get it.
+pub fn ready() -> Result<(), String> {
+    MACHINE.as_ref().map(drop).map_err(Clone::clone)
+}
+
+/// Name and tag of the Kafka image.
+pub(crate) fn image() -> Result<(String, String), String> {
+    MACHINE.as_ref().map(|machine| machine.image.clone()).map_err(Clone::clone)
+}
+
+/// The version of Kafka under test.
+pub fn kafka_version() -> String {
+    std::env::var("SWITCHYARD_KAFKA_VERSION").unwrap_or_else(|_| KAFKA_VERSION.into())
+}
+
+/// Runs `docker` and gives what it printed.
+pub(crate) fn docker(arguments: &[&str]) -> Result<String, String> {
+    let said = Command::new("docker")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("docker: {error}"))?;
+    if said.status.success() {
+        Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned())
+    } else {
+        Err(format!(
+            "docker {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&said.stderr).trim()
+        ))
+    }
+}
+
+impl Machine {
+    fn prepare() -> Result<Self, String> {
+        docker(&["version", "--format", "{{.Server.Version}}"])
+            .map_err(|error| format!("no Docker engine answers ({error}): run ci/setup"))?;
+        let image = Self::find_image()?;
+        let path = std::env::temp_dir().join("switchyard-itests.lock");
+        let lock = File::create(&path)
+            .and_then(|file| file.lock().map(|()| file))
+            .map_err(|error| format!("cannot lock {}: {error}", path.display()))?;
+        Command::new("sh")
+            .args(["-c", &clean_up()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .status()
+            .map_err(|error| format!("cannot remove containers of an earlier run: {error}"))?;
+        // Of a process group of its own, so that an interrupt from the terminal does not end it as well.
+        let reaper = Command::new("sh")
+            .args(["-c", &format!("cat; {}", clean_up())])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .map_err(|error| format!("cannot start the process that cleans up: {error}"))?;
+        Ok(Self { image, _lock: lock, _reaper: reaper })
+    }
+
+    fn find_image() -> Result<(String, String), String> {
+        let version = kafka_version();
+        let candidates = match std::env::var("SWITCHYARD_KAFKA_IMAGE") {
+            Ok(image) => vec![image],
+            Err(_) => {
+                vec![format!("apache/kafka:{version}"), format!("switchyard/kafka:{version}")]
+            }
+        };
+        candidates
+            .iter()
+            .find(|image| docker(&["image", "inspect", "--format", "{{.Id}}", image]).is_ok())
+            .and_then(|image| image.rsplit_once(':'))
+            .map(|(name, tag)| (name.to_owned(), tag.to_owned()))
+            .ok_or_else(|| format!("no image {}: run ci/setup", candidates.join(" or ")))
+    }
+}
+
+/// Shell commands that remove every container and network of the tests.
+fn clean_up() -> String {
+    format!(
+        "for _ in 1 2 3 4 5; do \
+           ids=$(docker ps --all --quiet --filter label={LABEL}); \
+           [ -n \"$ids\" ] || break; \
+           docker rm --force --volumes $ids >/dev/null 2>&1; \
+           sleep 0.2; \
+         done; \
+         docker network ls --quiet --filter name={NETWORK_PREFIX} | \
+         xargs --no-run-if-empty docker network rm >/dev/null 2>&1; true"
+    )
+}

@@ -1,0 +1,127 @@
+//! Child processes whose output is kept and which end with the test.
+
+use std::{
+    io::{BufRead as _, BufReader, Read},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use crate::{Result, eventually};
+
+/// Lines of either stream that an error message shows.
+const TAIL_LINES: usize = 15;
+
+/// A running child. Dropping it kills it.
+pub struct Process {
+    name: String,
+    child: Child,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+/// Lines that a child has written so far.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    fn read(&self, source: impl Read + Send + 'static) {
+        let lines = self.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(source).lines().map_while(Result::ok) {
+                lines.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&[String]) -> T) -> T {
+        read(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Process {
+    /// Starts a program. `name` is what errors call it.
+    pub fn start(name: &str, program: &str, arguments: &[String]) -> Result<Self> {
+        // The kernel kills the child when the thread that started it ends, as it does when a test run is killed.
+        let mut child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", program])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("{name}: cannot start {program}: {error}"))?;
+        let (stdout, stderr) = (Lines::default(), Lines::default());
+        if let Some(source) = child.stdout.take() {
+            stdout.read(source);
+        }
+        if let Some(source) = child.stderr.take() {
+            stderr.read(source);
+        }
+        Ok(Self { name: name.to_owned(), child, stdout, stderr })
+    }
+
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What was written to standard output, line by line.
+    pub fn stdout<T>(&self, read: impl FnOnce(&[String]) -> T) -> T {
+        self.stdout.with(read)
+    }
+
+    /// What was written to standard error, line by line.
+    pub fn stderr<T>(&self, read: impl FnOnce(&[String]) -> T) -> T {
+        self.stderr.with(read)
+    }
+
+    /// The newest lines of both streams, for an error message.
+    pub fn tail(&self) -> String {
+        let last = |lines: &[String]| {
+            let from = lines.len().saturating_sub(TAIL_LINES);
+            indented(lines.get(from..).unwrap_or_default().iter())
+        };
+        format!("{}{}", self.stdout(last), self.stderr(last))
+    }
+
+    /// Sends a signal by its name, without `SIG`.
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", signal, &id]).status()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("{}: kill -s {signal}: {status}", self.name).into())
+        }
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Waits for its end.
+    pub async fn end(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let what = format!("end of {}", self.name);
+        let child = Mutex::new(&mut self.child);
+        let ended = eventually(&what, limit, || async {
+            child.lock().unwrap_or_else(PoisonError::into_inner).try_wait().ok().flatten()
+        })
+        .await;
+        ended.map_err(|error| format!("{error}; its output ends:{}", self.tail()).into())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // An error means that it has ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Each line on one of its own, indented, for the end of an error message.
+pub(crate) fn indented<'a>(lines: impl Iterator<Item = &'a String>) -> String {
+    lines.fold(String::new(), |text, line| text + "\n    " + line)
+}
