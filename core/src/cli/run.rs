@@ -3,7 +3,7 @@
 use std::{env, process::ExitCode, sync::Arc, time::Duration};
 
 use tokio::{
-    runtime::{Builder, Runtime},
+    runtime::Builder,
     signal::unix::{SignalKind, signal},
     sync::{Notify, watch},
 };
@@ -17,7 +17,7 @@ use crate::{
     admin,
     config::{LoadError, Loaded, Source},
     driver::{
-        ControlHandle, Gateway, TokioNetwork,
+        ControlHandle, Gateway, TokioNetwork, Workers,
         control::{self, ApplyError},
         state_file::{StateFile, StateFileError},
         watch::Watcher,
@@ -86,26 +86,21 @@ pub(super) fn run(args: Args) -> ExitCode {
         },
     };
     log::init(level, args.log_format);
-    let runtime = match runtime(args.threads) {
-        Ok(runtime) => runtime,
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = args.threads.map_or(cores, usize::from);
+    // This thread accepts and takes commands, and carries its share of the connections.
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let (runtime, workers) = match runtime.and_then(|it| Ok((it, Workers::start(threads)?))) {
+        Ok(started) => started,
         Err(error) => return fail(1, &format!("cannot start threads: {error}"), ""),
     };
-    match runtime.block_on(serve(&args.config)) {
+    match runtime.block_on(serve(&args.config, workers)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(BAD_INPUT, &error, &error.remedy()),
     }
 }
 
-/// One thread carries bytes best where it is enough: no work is handed over.
-fn runtime(threads: Option<u16>) -> std::io::Result<Runtime> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    match threads.map_or(cores, usize::from) {
-        1 => Builder::new_current_thread().enable_all().build(),
-        threads => Builder::new_multi_thread().worker_threads(threads).enable_all().build(),
-    }
-}
-
-async fn serve(config: &ConfigArgs) -> Result<(), StartError> {
+async fn serve(config: &ConfigArgs, workers: Workers) -> Result<(), StartError> {
     let source = config.source()?;
     let Loaded { model, notices } = load_here(&source)?;
     for notice in &notices {
@@ -119,7 +114,7 @@ async fn serve(config: &ConfigArgs) -> Result<(), StartError> {
     let state = store.load()?;
     let metrics = Arc::new(Metrics::new(&model.admin.common_tags));
     metrics.config_applied(unix_seconds());
-    let gateway = Gateway::new(TokioNetwork, Arc::clone(&metrics), &model);
+    let gateway = Gateway::on_workers(TokioNetwork, Arc::clone(&metrics), &model, workers);
     let control = control::start(
         Arc::new(gateway),
         store,

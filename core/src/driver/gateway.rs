@@ -20,11 +20,12 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::{
     domain::DomainState,
-    network::Network,
+    network::{Network, Stream as _},
     plane::{OpenError, Plane, Probe, ProbeError},
     probe,
     pump::Pump,
     routes::{Ending, RouteState, lock},
+    workers::{Seat, Workers},
 };
 use crate::{
     config::{Domain, Model, Route as RouteConfig, model::Limits},
@@ -45,6 +46,7 @@ const PROBE_REFRESH: Duration = Duration::from_mins(5);
 pub(super) struct Shared<N: Network> {
     pub(super) network: N,
     pub(super) metrics: Arc<Metrics>,
+    workers: Arc<Workers>,
     started: Instant,
     limits: Mutex<Arc<Limits>>,
     domains: Mutex<BTreeMap<Arc<str>, Arc<DomainState>>>,
@@ -179,10 +181,21 @@ impl<N: Network> Shared<N> {
 impl<N: Network> Gateway<N> {
     /// A gateway without routes. To be called inside the runtime that it shall run on.
     pub fn new(network: N, metrics: Arc<Metrics>, model: &Arc<Model>) -> Self {
+        Self::on_workers(network, metrics, model, Workers::here())
+    }
+
+    /// A gateway without routes whose connections are spread over several threads.
+    pub fn on_workers(
+        network: N,
+        metrics: Arc<Metrics>,
+        model: &Arc<Model>,
+        workers: Workers,
+    ) -> Self {
         let gateway = Self {
             shared: Arc::new(Shared {
                 network,
                 metrics,
+                workers: Arc::new(workers),
                 started: Instant::now(),
                 limits: Mutex::new(Arc::new(model.limits.clone())),
                 domains: Mutex::default(),
@@ -380,6 +393,7 @@ async fn accept<N: Network>(
     port: u16,
     mut listener: N::Listener,
 ) {
+    let counts = shared.workers.listener();
     loop {
         match shared.network.accept(&mut listener).await {
             Ok((client, peer)) => {
@@ -389,14 +403,15 @@ async fn accept<N: Network>(
                     warn!(%peer, "connection refused: `limits.connectionsMax` is reached");
                     continue;
                 }
-                tokio::spawn(serve(
-                    Arc::clone(&shared),
-                    Arc::clone(&route),
-                    port,
-                    client,
-                    peer,
-                    place,
-                ));
+                let (shared, route) = (Arc::clone(&shared), Arc::clone(&route));
+                let seat = shared.workers.seat(&counts);
+                let client = if seat.is_elsewhere() { client.detach() } else { Ok(client) };
+                match client {
+                    Ok(client) => {
+                        seat.spawn(|seat| serve(shared, route, port, client, peer, (place, seat)))
+                    }
+                    Err(error) => warn!(%peer, %error, "connection lost before it was served"),
+                }
             }
             Err(error) => {
                 warn!(%error, "accept failed");
@@ -454,7 +469,7 @@ async fn serve<N: Network>(
     port: u16,
     client: N::Stream,
     peer: SocketAddr,
-    _place: Place<N>,
+    _places: (Place<N>, Seat),
 ) {
     route.published().metrics.opened();
     let entered = route.enter();

@@ -13,8 +13,10 @@ pub mod state_file;
 pub mod status;
 pub mod tokio;
 pub mod watch;
+pub mod workers;
 
 pub use self::tokio::TokioNetwork;
 pub use control::ControlHandle;
 pub use gateway::Gateway;
 pub use network::Network;
+pub use workers::Workers;

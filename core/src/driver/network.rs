@@ -31,6 +31,14 @@ pub trait Network: Clone + Send + Sync + 'static {
 
 /// A connection that carries bytes both ways.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Called before another worker than the one that accepted polls it for the first time.
+    fn detach(self) -> io::Result<Self>
+    where
+        Self: Sized,
+    {
+        Ok(self)
+    }
+
     /// Whether the peer is known to have closed, even if unread bytes stand before the end. Best effort.
     fn peer_closed(&self) -> bool {
         false
