@@ -1,9 +1,6 @@
 //! Consumer groups through the gateway, by both protocols and both client libraries.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use switchyard_itests::{
     Result, eventually,
