@@ -90,7 +90,7 @@ impl<P: Plane, S: StateStore> Controller<P, S> {
             }
         }
         if let Err(error) = outcome {
-            self.take_back(&old_model, &done).await;
+            self.take_back(&old_model, &done, &applied.removed).await;
             return Err(error);
         }
         self.state = state;
@@ -160,16 +160,20 @@ impl<P: Plane, S: StateStore> Controller<P, S> {
         self.routes.get(name).is_some_and(|old| old.config != route.config)
     }
 
-    async fn take_back(&self, old_model: &Arc<Model>, done: &[Arc<str>]) {
-        for name in done {
-            match self.routes.get(name) {
-                Some(old) => {
-                    if let Err(error) = self.plane.reconfigure_route(&old.config).await {
-                        error!(route = %name, %error, "cannot go back to the route's old ports");
-                    }
-                }
-                None => self.plane.close_route(name, Duration::ZERO).await,
+    /// Routes that are gone from the configuration may have lost their ports to others, so they take part. What
+    /// is new is closed last: until then its ports can be handed back.
+    async fn take_back(&self, old_model: &Arc<Model>, done: &[Arc<str>], removed: &[Arc<str>]) {
+        let (old, new): (Vec<_>, Vec<_>) =
+            done.iter().chain(removed).partition(|name| self.routes.contains_key(*name));
+        for name in old {
+            if let Some(old) = self.routes.get(name)
+                && let Err(error) = self.plane.reconfigure_route(&old.config).await
+            {
+                error!(route = %name, %error, "cannot go back to the route's old ports");
             }
+        }
+        for name in new {
+            self.plane.close_route(name, Duration::ZERO).await;
         }
         self.plane.configure(old_model);
     }

@@ -25,7 +25,8 @@ use crate::{
         status::RouteStatus,
     },
     route::{
-        Accepted, Command, Expect, FenceRequest, Gate, Observed, Snapshot, SwitchoverRequest, Target,
+        Accepted, Command, Expect, FenceRequest, Gate, Observed, Snapshot, SwitchoverRequest,
+        Target,
         state::{DecidedBy, State},
     },
     telemetry::Metrics,
