@@ -331,6 +331,7 @@ impl GroupConsumer {
             .set("auto.offset.reset", "earliest")
             .set("auto.commit.interval.ms", "200")
             .extend_all(settings)
+            .set_log_level(RDKafkaLogLevel::Debug)
             .create_with_context(events.clone())?;
         consumer.subscribe(&[topic])?;
         let stop = Arc::new(AtomicBool::new(false));
