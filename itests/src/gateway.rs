@@ -151,6 +151,11 @@ impl Gateway {
         format!("{host}:{ROUTE_PORT}")
     }
 
+    /// Where clients of the first route find a node.
+    pub fn node(&self, node: u16) -> String {
+        format!("{}:{}", self.host, ROUTE_PORT + node)
+    }
+
     /// The address that it listens on.
     pub fn host(&self) -> &str {
         &self.host
@@ -188,12 +193,23 @@ impl Gateway {
         self.process.signal(signal)
     }
 
-    /// Kills it and starts it again with the same files.
-    pub async fn crash_and_restart(&mut self) -> Result<()> {
-        self.process.signal("KILL")?;
-        self.process.end(Duration::from_secs(5)).await?;
+    /// Ends it by a signal, `TERM` or `KILL`; its files stay.
+    pub async fn halt(&mut self, signal: &str) -> Result<()> {
+        self.process.signal(signal)?;
+        self.process.end(Duration::from_secs(30)).await?;
+        Ok(())
+    }
+
+    /// Starts it again with its files as they are now, and waits until it is ready.
+    pub async fn start_again(&mut self) -> Result<()> {
         self.process = launch(&self.file())?;
         self.await_ready().await
+    }
+
+    /// Kills it and starts it again with the same files.
+    pub async fn crash_and_restart(&mut self) -> Result<()> {
+        self.halt("KILL").await?;
+        self.start_again().await
     }
 
     /// Asks it to stop and gives what it wrote to its log.

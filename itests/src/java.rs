@@ -6,10 +6,16 @@ use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use crate::{Result, eventually, ledger::Ledger, machine, process::Process};
+use crate::{
+    Result, eventually,
+    ledger::{Ledger, none},
+    machine,
+    process::Process,
+};
 
-/// Heap and compiler of a client: they live for seconds on two shared cores.
-const JVM: [&str; 3] = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+/// Heap and compiler of a client: they live for seconds on two shared cores. Warnings are logged too.
+const JVM: [&str; 4] =
+    ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN"];
 
 /// Settings of a client, by their own names.
 pub type Settings<'a> = &'a [(&'a str, &'a str)];
@@ -68,6 +74,15 @@ fn events<'a>(lines: &'a [String], name: &'a str) -> impl Iterator<Item = Value>
         .filter_map(|line| serde_json::from_str(line).ok())
 }
 
+/// Warnings and errors that a client has logged.
+fn complaints(process: &Process) -> Vec<String> {
+    let complains = |line: &&String| {
+        !line.starts_with('{') && (line.contains(" WARN ") || line.contains(" ERROR "))
+    };
+    let pick = |lines: &[String]| lines.iter().filter(complains).cloned().collect::<Vec<_>>();
+    [process.stdout(pick), process.stderr(pick)].concat()
+}
+
 fn text(event: &Value, field: &str) -> String {
     event.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
@@ -80,7 +95,7 @@ fn number(event: &Value, field: &str) -> usize {
         .unwrap_or_default()
 }
 
-/// A producer that sends `prefix.0`, `prefix.1` and so on, idempotently, as is its default.
+/// A producer that sends `prefix.0`, `prefix.1` and so on, idempotently, as is the library's default.
 pub struct VerifiableProducer {
     process: Process,
     _settings: NamedTempFile,
@@ -102,7 +117,9 @@ pub struct Load<'a> {
 impl VerifiableProducer {
     /// Starts the producer.
     pub fn start(bootstrap: &str, load: Load<'_>, settings: Settings<'_>) -> Result<Self> {
-        let file = settings_file(settings)?;
+        // The tool sets `retries` to 0 unless told otherwise, which silently takes idempotence away.
+        let usual = [("retries", "2147483647"), ("enable.idempotence", "true")];
+        let file = settings_file(&[&usual, settings].concat())?;
         let arguments = [
             ("--bootstrap-server", bootstrap.to_owned()),
             ("--topic", load.topic.to_owned()),
@@ -127,6 +144,11 @@ impl VerifiableProducer {
                 .map(|event| (text(&event, "value"), text(&event, "message")))
                 .collect(),
         })
+    }
+
+    /// Fails when it has logged a warning or an error.
+    pub fn undisturbed(&self) -> Result<()> {
+        none("errors of a Java producer", &complaints(&self.process))
     }
 
     /// How many records were acknowledged so far.
@@ -231,6 +253,16 @@ impl VerifiableConsumer {
     /// How often it was given partitions.
     pub fn assignments(&self) -> usize {
         self.process.stdout(|lines| events(lines, "partitions_assigned").count())
+    }
+
+    /// Fails when it has logged a warning or an error.
+    pub fn undisturbed(&self) -> Result<()> {
+        none("errors of a Java consumer", &complaints(&self.process))
+    }
+
+    /// The end of its output, for an error message.
+    pub fn tail(&self) -> String {
+        self.process.tail()
     }
 
     /// Waits until it has received `count` records in all.

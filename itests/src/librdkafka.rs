@@ -1,6 +1,7 @@
 //! Producers and consumers of librdkafka, with everything they are told kept.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -10,7 +11,7 @@ use std::{
 };
 
 use rdkafka::{
-    ClientContext, Message as _, Statistics,
+    ClientContext, Message as _, Statistics, TopicPartitionList,
     client::OAuthToken,
     config::{ClientConfig, RDKafkaLogLevel},
     consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance},
@@ -19,7 +20,11 @@ use rdkafka::{
     producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
 };
 
-use crate::{Result, eventually, ledger::Ledger};
+use crate::{
+    Result, eventually,
+    ledger::{Ledger, none},
+    process::indented,
+};
 
 /// Longest wait for a call that librdkafka makes to a cluster.
 const CALL_TIME_MAX: Duration = Duration::from_mins(1);
@@ -41,6 +46,8 @@ fn client_config(bootstrap: &str, settings: Settings<'_>) -> ClientConfig {
 struct Said {
     ledger: Ledger,
     fatal: Vec<String>,
+    /// Errors that it means to mend by itself: lost connections, mostly.
+    passing: Vec<String>,
     producer_id: Option<i64>,
 }
 
@@ -58,9 +65,9 @@ impl ClientContext for ProducerEvents {
     fn log(&self, _level: RDKafkaLogLevel, _facility: &str, _message: &str) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            self.with(|said| said.fatal.push(format!("{error}: {reason}")));
-        }
+        let fatal = error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal);
+        let text = format!("{error}: {reason}");
+        self.with(|said| if fatal { said.fatal.push(text) } else { said.passing.push(text) });
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -170,6 +177,12 @@ impl Producer {
         })
     }
 
+    /// Fails when the client reported anything at all, be it an error that it mends by itself.
+    pub fn undisturbed(&self) -> Result<()> {
+        self.healthy()?;
+        self.events.with(|said| none("errors of a librdkafka producer", &said.passing))
+    }
+
     /// The producer id that it goes by, once it has one.
     pub async fn producer_id(&self) -> Result<i64> {
         let id = || async { self.events.with(|said| said.producer_id) };
@@ -212,6 +225,24 @@ impl SteadyProducer {
         &self.producer
     }
 
+    /// How many records were acknowledged so far.
+    pub fn acknowledged(&self) -> usize {
+        self.producer.acknowledged()
+    }
+
+    /// Waits until it has been told of `count` successes.
+    pub async fn await_acknowledged(&self, count: usize, limit: Duration) -> Result<()> {
+        let what = format!("{count} records of a librdkafka producer");
+        let done =
+            eventually(&what, limit, || async { (self.acknowledged() >= count).then_some(()) });
+        done.await.map_err(|error| {
+            let have = self.acknowledged();
+            let said =
+                self.producer.events.with(|said| format!("{:?} {:?}", said.fatal, said.passing));
+            format!("{error}: {have}; it said {said}").into()
+        })
+    }
+
     /// Stops sending, waits for the last acknowledgement and gives the ledger.
     pub async fn finish(self) -> Result<Ledger> {
         self.stop.store(true, Ordering::Relaxed);
@@ -227,8 +258,12 @@ impl SteadyProducer {
 struct Received {
     values: Vec<String>,
     errors: Vec<String>,
+    /// Errors that the client mends by itself: lost connections, mostly.
+    passing: Vec<String>,
+    /// What it logged; little, unless the setting `debug` says otherwise.
+    log: Vec<String>,
     assignments: usize,
-    partitions: usize,
+    partitions: BTreeSet<(String, i32)>,
 }
 
 #[derive(Clone, Default)]
@@ -246,19 +281,32 @@ impl ConsumerEvents {
 }
 
 impl ClientContext for ConsumerEvents {
-    fn log(&self, _level: RDKafkaLogLevel, _facility: &str, _message: &str) {}
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.with(|received| received.log.push(format!("{facility} {message}")));
+    }
 
     fn error(&self, _error: KafkaError, _reason: &str) {}
 }
 
 impl ConsumerContext for ConsumerEvents {
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(assigned) = rebalance {
-            self.with(|received| {
+        // Classic assignors give and take everything at once; KIP-848 and cooperative ones, what changes.
+        let elements = |list: &TopicPartitionList| -> Vec<_> {
+            let elements = list.elements();
+            elements.iter().map(|one| (one.topic().to_owned(), one.partition())).collect()
+        };
+        self.with(|received| match rebalance {
+            Rebalance::Assign(given) => {
                 received.assignments += 1;
-                received.partitions = assigned.count();
-            });
-        }
+                received.partitions.extend(elements(given));
+            }
+            Rebalance::Revoke(taken) => {
+                for element in elements(taken) {
+                    received.partitions.remove(&element);
+                }
+            }
+            Rebalance::Error(error) => received.errors.push(error.to_string()),
+        });
     }
 }
 
@@ -283,6 +331,7 @@ impl GroupConsumer {
             .set("auto.offset.reset", "earliest")
             .set("auto.commit.interval.ms", "200")
             .extend_all(settings)
+            .set_log_level(RDKafkaLogLevel::Debug)
             .create_with_context(events.clone())?;
         consumer.subscribe(&[topic])?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -294,7 +343,9 @@ impl GroupConsumer {
                         None => {}
                         Some(Ok(message)) => events.message(&message),
                         // Said at every disconnect; the client goes on by itself.
-                        Some(Err(error)) if is_transient(&error) => {}
+                        Some(Err(error)) if is_transient(&error) => {
+                            events.with(|received| received.passing.push(error.to_string()));
+                        }
                         Some(Err(error)) => {
                             events.with(|received| received.errors.push(error.to_string()));
                         }
@@ -315,9 +366,27 @@ impl GroupConsumer {
         self.events.with(|received| received.values.clone())
     }
 
-    /// How often it was given partitions, and how many it was given last.
-    pub fn assigned(&self) -> (usize, usize) {
-        self.events.with(|received| (received.assignments, received.partitions))
+    /// How often it was given partitions.
+    pub fn assignments(&self) -> usize {
+        self.events.with(|received| received.assignments)
+    }
+
+    /// How many partitions it has.
+    pub fn partitions(&self) -> usize {
+        self.events.with(|received| received.partitions.len())
+    }
+
+    /// Whether it has logged a line that contains `text`.
+    pub fn has_logged(&self, text: &str) -> bool {
+        self.events.with(|received| received.log.iter().any(|line| line.contains(text)))
+    }
+
+    /// The newest lines of its log, for an error message.
+    pub fn log_tail(&self, lines: usize) -> String {
+        self.events.with(|received| {
+            let from = received.log.len().saturating_sub(lines);
+            indented(received.log.get(from..).unwrap_or_default().iter())
+        })
     }
 
     /// Waits until it has received `count` records in all.
@@ -340,6 +409,13 @@ impl GroupConsumer {
             None => Ok(()),
             Some(error) => Err(format!("librdkafka consumer: {error}").into()),
         })
+    }
+
+    /// Fails when the client reported anything at all, be it an error that it mends by itself.
+    pub fn undisturbed(&self) -> Result<()> {
+        self.healthy()?;
+        let passing = self.events.with(|received| received.passing.clone());
+        none("errors of a librdkafka consumer", &passing)
     }
 }
 

@@ -6,9 +6,11 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use kafka_protocol::{
     ResponseError,
     messages::{
-        AlterPartitionReassignmentsRequest, BrokerId, ElectLeadersRequest, InitProducerIdRequest,
+        AlterPartitionReassignmentsRequest, BrokerId, ConsumerGroupHeartbeatRequest,
+        DescribeProducersRequest, ElectLeadersRequest, GroupId, InitProducerIdRequest,
         MetadataRequest, MetadataResponse, ProducerId, RequestHeader, ResponseHeader, TopicName,
         alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic},
+        describe_producers_request::TopicRequest,
         elect_leaders_request::TopicPartitions,
         metadata_request::MetadataRequestTopic,
     },
@@ -120,6 +122,33 @@ pub async fn take_producer_id(connection: &mut Connection) -> Result<i64> {
         }
     }
     Err("no producer id within ten seconds".into())
+}
+
+/// Ids of the idempotent producers that have written to one partition, asked of its leader.
+pub async fn producer_ids(leader: &str, topic: &str, partition: i32) -> Result<Vec<i64>> {
+    let asked = TopicRequest::default()
+        .with_name(topic_name(topic))
+        .with_partition_indexes(vec![partition]);
+    let request = DescribeProducersRequest::default().with_topics(vec![asked]);
+    let answer = Connection::open(leader).await?.ask(&request, 0).await?;
+    let mut ids = Vec::new();
+    for found in answer.topics.into_iter().flat_map(|topic| topic.partitions) {
+        if let Some(error) = ResponseError::try_from_code(found.error_code) {
+            return Err(format!("DescribeProducers: {error}").into());
+        }
+        ids.extend(found.active_producers.iter().map(|producer| producer.producer_id.0));
+    }
+    Ok(ids)
+}
+
+/// What a coordinator answers to a member of a KIP-848 group that believes to be in it: an error code.
+pub async fn heartbeat_of_member(coordinator: &str, group: &str) -> Result<i16> {
+    let request = ConsumerGroupHeartbeatRequest::default()
+        .with_group_id(GroupId(StrBytes::from_string(group.to_owned())))
+        .with_member_id(StrBytes::from_static_str("AAAAAAAAAAAAAAAAAAAAAQ"))
+        .with_member_epoch(7)
+        .with_topic_partitions(None);
+    Ok(Connection::open(coordinator).await?.ask(&request, 1).await?.error_code)
 }
 
 /// Makes the first of `replicas`, which are the partition's own in another order, its leader. The leader's

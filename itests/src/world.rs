@@ -1,6 +1,9 @@
 //! The two clusters that the tests of one file share.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -43,6 +46,17 @@ pub async fn world() -> Result<&'static World> {
     world.alpha.heal().await?;
     world.beta.heal().await?;
     Ok(world)
+}
+
+/// Ids of the idempotent producers that have written to a topic.
+pub async fn producer_ids(cluster: &Cluster, topic: &str) -> Result<BTreeSet<i64>> {
+    let some_node = cluster.plan().nodes.first().copied().ok_or("no node")?;
+    let mut ids = BTreeSet::new();
+    let leaders = wire::leaders(&cluster.address(some_node), topic).await?;
+    for (partition, &(leader, _)) in (0..).zip(&leaders) {
+        ids.extend(wire::producer_ids(&cluster.address(leader), topic, partition).await?);
+    }
+    Ok(ids)
 }
 
 /// A name that no other test of this process uses.

@@ -1,9 +1,6 @@
 //! Consumer groups through the gateway, by both protocols and both client libraries.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use switchyard_itests::{
     Result, eventually,
@@ -41,12 +38,21 @@ async fn produce(gateway: &Gateway, topic: &str, prefix: u32) -> Result<()> {
 /// Two members share the partitions; when one leaves, the other has them all and goes on where the group was.
 async fn librdkafka_group(view: &'static str, protocol: GroupProtocol) -> Result<()> {
     let (gateway, topic) = filled_topic(view).await?;
-    let (bootstrap, group) = (gateway.bootstrap(), unique("group"));
+    librdkafka_group_at(&gateway, &gateway.bootstrap(), &topic, protocol).await
+}
+
+async fn librdkafka_group_at(
+    gateway: &Gateway,
+    bootstrap: &str,
+    topic: &str,
+    protocol: GroupProtocol,
+) -> Result<()> {
+    let group = unique("group");
     let settings = [("group.protocol", protocol.name())];
-    let first = GroupConsumer::start(&bootstrap, &topic, &group, &settings)?;
-    let second = GroupConsumer::start(&bootstrap, &topic, &group, &settings)?;
+    let first = GroupConsumer::start(bootstrap, topic, &group, &settings)?;
+    let second = GroupConsumer::start(bootstrap, topic, &group, &settings)?;
     eventually("partitions of both members", LIMIT, || async {
-        (first.assigned().1 == 3 && second.assigned().1 == 3).then_some(())
+        (first.partitions() == 3 && second.partitions() == 3).then_some(())
     })
     .await?;
     eventually("every record at one of two members", LIMIT, || async {
@@ -57,7 +63,7 @@ async fn librdkafka_group(view: &'static str, protocol: GroupProtocol) -> Result
     // The positions reached are committed every 200 ms.
     tokio::time::sleep(Duration::from_millis(500)).await;
     drop(second);
-    produce(&gateway, &topic, 2).await?;
+    produce(gateway, topic, 2).await?;
     let fresh = |consumer: &GroupConsumer| {
         consumer.values().iter().filter(|value| value.starts_with("2.")).count()
     };
@@ -69,9 +75,9 @@ async fn librdkafka_group(view: &'static str, protocol: GroupProtocol) -> Result
     drop(first);
 
     // A new member has the group's offsets and nothing to read.
-    let third = GroupConsumer::start(&bootstrap, &topic, &group, &settings)?;
+    let third = GroupConsumer::start(bootstrap, topic, &group, &settings)?;
     eventually("partitions of the third member", LIMIT, || async {
-        (third.assigned().1 == REPLICAS.len()).then_some(())
+        (third.partitions() == REPLICAS.len()).then_some(())
     })
     .await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -112,6 +118,40 @@ fn librdkafka_classic_group_in_native_view_shares_rebalances_and_resumes() {
 #[test]
 fn librdkafka_classic_group_in_neutral_view_shares_rebalances_and_resumes() {
     itest(librdkafka_group("neutral", GroupProtocol::Classic));
+}
+
+#[test]
+fn librdkafka_consumer_protocol_group_in_native_view_shares_rebalances_and_resumes() {
+    itest(librdkafka_group("native", GroupProtocol::Consumer));
+}
+
+/// The same without the gateway between: what the test before expects is what librdkafka does.
+#[test]
+fn librdkafka_consumer_protocol_group_at_the_cluster_itself_does_the_same() {
+    itest(async {
+        let (gateway, topic) = filled_topic("native").await?;
+        let bootstrap = world().await?.alpha.bootstrap();
+        librdkafka_group_at(&gateway, &bootstrap, &topic, GroupProtocol::Consumer).await
+    });
+}
+
+/// The neutral view does not advertise KIP-848. librdkafka takes that for a coordinator that cannot be used and looks for
+/// another one, for ever and without an error; the group exists nowhere, and the log alone says why.
+#[test]
+fn librdkafka_consumer_protocol_group_in_neutral_view_gets_nothing_and_logs_why() {
+    itest(async {
+        let (gateway, topic) = filled_topic("neutral").await?;
+        let settings = [("group.protocol", "consumer"), ("debug", "cgrp")];
+        let member =
+            GroupConsumer::start(&gateway.bootstrap(), &topic, &unique("group"), &settings)?;
+        eventually("the reason in librdkafka's log", LIMIT, || async {
+            member.has_logged("ConsumerGroupHeartbeatRequest not supported by broker").then_some(())
+        })
+        .await
+        .map_err(|error| format!("{error}:{}", member.log_tail(20)))?;
+        assert_eq!((member.partitions(), member.count()), (0, 0));
+        member.healthy()
+    });
 }
 
 #[test]

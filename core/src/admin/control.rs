@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::{Reload, Token};
 use crate::{
-    config::{duration, model::FenceMode},
+    config::{ErrorCode, duration, model::FenceMode},
     driver::{ControlHandle, control::CommandError},
     route::{Accepted, Command, Expect, FenceRequest, SwitchoverRequest, state::DecidedBy},
 };
@@ -42,7 +42,7 @@ pub struct FenceBody {
     pub mode: Option<FenceMode>,
     /// Default: the route's configured code.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_code: Option<i16>,
+    pub error_code: Option<ErrorCode>,
     /// Default: the route's configured text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<Arc<str>>,
@@ -158,6 +158,7 @@ async fn fence(
         Err(rejection) => return unreadable(&rejection),
     };
     let FenceBody { mode, error_code, error_message, revision, expected_revision } = body;
+    let error_code = error_code.map(Into::into);
     let command = Command::Fence(FenceRequest { mode, error_code, error_message });
     calls.carry_out(&name, command, Expect { revision, expected_revision }, &headers).await
 }

@@ -1,5 +1,7 @@
 //! HTTP: health and metrics on one port; configuration, status and control on another.
 
+#![expect(clippy::disallowed_methods, reason = "the HTTP server is a task of its own")]
+
 mod auth;
 mod control;
 mod health;

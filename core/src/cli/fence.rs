@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use super::client::{Client, ControlArgs, Decided};
 use crate::{
     admin::{FenceBody, RevisionBody},
-    config::model::FenceMode,
+    config::{ErrorCode, model::FenceMode},
 };
 
 /// Blocks a route's clients on purpose.
 #[derive(clap::Args)]
 #[command(after_help = "\
-A fence in mode `hold` lets requests wait, within the bounds of the route's configuration; in mode `error`
+A fence in mode `hold` lets requests wait, within the bounds of the route's configuration; in mode `error` \
 each is answered with a retriable error. A fence stands until `switchyard unfence`, also over a restart.
 
 Example: switchyard fence --route sales --mode hold")]
@@ -22,9 +22,9 @@ pub(super) struct FenceArgs {
     /// What happens to requests [default: as configured].
     #[arg(long, value_enum)]
     mode: Option<FenceMode>,
-    /// Kafka error code of mode `error` [default: as configured].
+    /// Kafka error of mode `error`, by name or number [default: as configured].
     #[arg(long)]
-    error_code: Option<i16>,
+    error_code: Option<ErrorCode>,
     /// Text for APIs that have room for one [default: as configured].
     #[arg(long)]
     error_message: Option<String>,

@@ -31,7 +31,7 @@ use crate::{
 /// Runs the gateway.
 #[derive(clap::Args)]
 #[command(after_help = "\
-The configuration file is watched: saving it applies it, routes and all, without a restart; SIGHUP does the
+The configuration file is watched: saving it applies it, routes and all, without a restart; SIGHUP does the \
 same at once. A faulty file changes nothing. SIGTERM lets requests in flight finish, then stops.
 
 Environment: GATEWAY_CONFIG_FILE or GATEWAY_CONFIG (the text itself), GATEWAY_LOG_LEVEL, GATEWAY_NODE_ID.

@@ -21,8 +21,8 @@ use crate::{
 /// Points a route at another streaming domain.
 #[derive(clap::Args)]
 #[command(after_help = "\
-The target is looked at first; if it does not answer, nothing changes. With `--drain`, requests in flight
-finish on the old cluster while new ones wait; without, they are cut off. `--fence` keeps clients back until
+The target is looked at first; if it does not answer, nothing changes. With `--drain`, requests in flight \
+finish on the old cluster while new ones wait; without, they are cut off. `--fence` keeps clients back until \
 every session has left the old cluster. A route that was fenced before stays fenced.
 
 Example: switchyard switchover --route sales --to west --fence hold --drain 5s")]

@@ -39,6 +39,7 @@ use findings::{Findings, Path, quoted};
 pub use model::{Domain, Model, Route};
 pub use schema::json_schema;
 pub use source::{Environment, Source, SourceError, read_bounded};
+pub use values::ErrorCode;
 
 /// A configuration that can be used.
 #[derive(Clone, Debug)]

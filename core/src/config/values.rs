@@ -1,9 +1,10 @@
 //! Texts of the file that stand for something: addresses, times, sizes, Kafka errors.
 
-use std::{net::IpAddr, ops::RangeInclusive, time::Duration};
+use std::{net::IpAddr, ops::RangeInclusive, str::FromStr, time::Duration};
 
 use jiff::SignedDuration;
 use kafka_protocol::error::ResponseError;
+use serde::{Deserialize, Serialize};
 
 use super::{findings::quoted, raw::NumberOrText, suggest};
 use crate::topology::BrokerAddress;
@@ -226,10 +227,53 @@ pub(super) fn kafka_error(value: &NumberOrText) -> Result<KafkaError, Wrong> {
     }
 }
 
+/// A Kafka error by its number or its name, as an operator gives it: `8`, `BROKER_NOT_AVAILABLE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "i16", try_from = "NumberOrText")]
+pub struct ErrorCode(i16);
+
+impl From<ErrorCode> for i16 {
+    fn from(code: ErrorCode) -> Self {
+        code.0
+    }
+}
+
+impl TryFrom<NumberOrText> for ErrorCode {
+    type Error = String;
+
+    fn try_from(value: NumberOrText) -> Result<Self, String> {
+        match kafka_error(&value) {
+            Ok(error) => Ok(Self(error.code)),
+            Err(Wrong { problem, remedy }) => Err(format!("{problem}; {remedy}")),
+        }
+    }
+}
+
+impl FromStr for ErrorCode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::try_from(NumberOrText::Text(text.to_owned()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::defaults;
+
+    /// An operator in a hurry writes what the client's log says, which may be either.
+    #[test]
+    fn error_code_name_and_number_are_the_same() {
+        for given in ["8", "BROKER_NOT_AVAILABLE"] {
+            assert_eq!(given.parse::<ErrorCode>().map(i16::from), Ok(8));
+        }
+        let code: Result<ErrorCode, _> = serde_json::from_str("\"NOT_LEADER_OR_FOLLOWER\"");
+        assert_eq!(code.map(i16::from).ok(), Some(6));
+        let near = "NOT_LEADER_OR_FOLLOWERS".parse::<ErrorCode>().expect_err("no such error");
+        assert!(near.contains("did you mean `NOT_LEADER_OR_FOLLOWER`"), "{near}");
+        assert!("0".parse::<ErrorCode>().is_err());
+    }
 
     fn text(text: &str) -> NumberOrText {
         NumberOrText::Text(text.to_owned())

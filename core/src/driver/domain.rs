@@ -37,15 +37,9 @@ impl DomainState {
         Arc::clone(&lock(&self.config))
     }
 
-    /// Takes over an edited section. Another set of bootstrap servers is another cluster, for all that is
-    /// known: what was learned of the old one is forgotten.
+    /// Takes over an edited section, with the same bootstrap servers.
     pub(super) fn reconfigure(&self, config: Arc<Domain>) {
-        let mut current = lock(&self.config);
-        if current.bootstrap_servers != config.bootstrap_servers {
-            *lock(&self.directory) = Directory::default();
-            *lock(&self.offered) = None;
-        }
-        *current = config;
+        *lock(&self.config) = config;
     }
 
     pub(super) fn address_of(&self, node: NodeId) -> Option<BrokerAddress> {

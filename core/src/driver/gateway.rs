@@ -13,7 +13,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use tokio::{
-    task::AbortHandle,
+    task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
 use tracing::{Instrument, debug, info, info_span, warn};
@@ -51,13 +51,21 @@ pub(super) struct Shared<N: Network> {
     limits: Mutex<Arc<Limits>>,
     domains: Mutex<BTreeMap<Arc<str>, Arc<DomainState>>>,
     routes: Mutex<BTreeMap<Arc<str>, Arc<OpenRoute>>>,
+    listeners: Mutex<BTreeMap<SocketAddr, Listening>>,
     connections: AtomicUsize,
 }
 
 struct OpenRoute {
     config: Mutex<Arc<RouteConfig>>,
     state: Arc<RouteState>,
-    listeners: Mutex<BTreeMap<SocketAddr, AbortHandle>>,
+}
+
+/// A port that is listened on. It is handed from route to route without being closed, as a renamed route
+/// needs it.
+struct Listening {
+    /// Whose sessions its connections become.
+    route: Arc<Mutex<Arc<RouteState>>>,
+    task: JoinHandle<()>,
 }
 
 /// The part of a gateway that carries bytes. Cloning gives another handle.
@@ -200,6 +208,7 @@ impl<N: Network> Gateway<N> {
                 limits: Mutex::new(Arc::new(model.limits.clone())),
                 domains: Mutex::default(),
                 routes: Mutex::default(),
+                listeners: Mutex::default(),
                 connections: AtomicUsize::new(0),
             }),
         };
@@ -233,45 +242,54 @@ impl<N: Network> Gateway<N> {
         });
     }
 
-    /// Binds what is not bound yet. All or nothing.
-    async fn bind(
-        &self,
-        config: &RouteConfig,
-        bound: &[SocketAddr],
-    ) -> Result<Vec<(SocketAddr, N::Listener)>, OpenError> {
-        let mut listeners = Vec::new();
-        for address in bind_addresses(config) {
-            if bound.contains(&address) {
+    /// Listens on every port of the route: on those that another route has listened on so far by taking them
+    /// over, for no two routes of a configuration share one. All or nothing.
+    async fn listen(&self, config: &RouteConfig, route: &Arc<RouteState>) -> Result<(), OpenError> {
+        let addresses = bind_addresses(config);
+        let mut fresh = Vec::new();
+        for address in &addresses {
+            if lock(&self.shared.listeners).contains_key(address) {
                 continue;
             }
-            let listener = self.shared.network.bind(address).await.map_err(|source| {
-                OpenError::Bind { route: Arc::clone(&config.name), address, source }
+            let listener = self.shared.network.bind(*address).await.map_err(|source| {
+                OpenError::Bind { route: Arc::clone(&config.name), address: *address, source }
             })?;
-            listeners.push((address, listener));
+            fresh.push((*address, listener));
         }
-        Ok(listeners)
-    }
-
-    fn accept_on(&self, route: &Arc<OpenRoute>, listeners: Vec<(SocketAddr, N::Listener)>) {
-        let mut tasks = lock(&route.listeners);
-        for (address, listener) in listeners {
-            let accepting = accept(
-                Arc::clone(&self.shared),
-                Arc::clone(&route.state),
-                address.port(),
-                listener,
-            );
+        let mut listeners = lock(&self.shared.listeners);
+        for address in &addresses {
+            if let Some(listening) = listeners.get(address) {
+                *lock(&listening.route) = Arc::clone(route);
+            }
+        }
+        for (address, listener) in fresh {
+            let slot = Arc::new(Mutex::new(Arc::clone(route)));
+            let shared = Arc::clone(&self.shared);
+            let accepting = accept(shared, Arc::clone(&slot), address.port(), listener);
             let span = info_span!("listener", %address);
             let task = tokio::spawn(accepting.instrument(span));
-            tasks.insert(address, task.abort_handle());
+            listeners.insert(address, Listening { route: slot, task });
+        }
+        Ok(())
+    }
+
+    /// Closes the ports of a route but for these. When this returns they can be bound again.
+    async fn stop_listening(&self, route: &Arc<RouteState>, keep: &[SocketAddr]) {
+        let closing: Vec<_> = lock(&self.shared.listeners)
+            .extract_if(.., |address, listening| {
+                !keep.contains(address) && Arc::ptr_eq(&lock(&listening.route), route)
+            })
+            .collect();
+        for (_, listening) in closing {
+            listening.task.abort();
+            // The socket is closed with its task.
+            drop(listening.task.await);
         }
     }
 
     /// Lets sessions end in their own time, then ends what is left.
     async fn drain(&self, route: &OpenRoute, cause: CloseCause, patience: Duration) {
-        for (_, listener) in std::mem::take(&mut *lock(&route.listeners)) {
-            listener.abort();
-        }
+        self.stop_listening(&route.state, &[]).await;
         route.state.end(Ending { cause, at_once: false });
         let empty = || poll_fn(|context| route.state.poll_empty(context));
         if timeout(patience, empty()).await.is_err() {
@@ -290,7 +308,12 @@ impl<N: Network> Plane for Gateway<N> {
             let mut domains = lock(&self.shared.domains);
             domains.retain(|name, _| model.domains.contains_key(name));
             for (name, config) in &model.domains {
-                if let Some(domain) = domains.get(name) {
+                // Another set of bootstrap servers is another cluster, for all that is known: what was
+                // learned of the old one is forgotten, and the new one is looked at.
+                let same = domains
+                    .get(name)
+                    .filter(|domain| domain.config().bootstrap_servers == config.bootstrap_servers);
+                if let Some(domain) = same {
                     domain.reconfigure(Arc::clone(config));
                 } else {
                     let domain = Arc::new(DomainState::new(Arc::clone(config)));
@@ -310,35 +333,24 @@ impl<N: Network> Plane for Gateway<N> {
         config: &Arc<RouteConfig>,
         snapshot: Arc<Snapshot>,
     ) -> Result<(), OpenError> {
-        let listeners = self.bind(config, &[]).await?;
         let metrics = self.shared.metrics.route(&config.name, &snapshot.target.domain);
         let setting = self.shared.setting(config, snapshot);
         let route = Arc::new(OpenRoute {
             config: Mutex::new(Arc::clone(config)),
             state: Arc::new(RouteState::new(setting, metrics)),
-            listeners: Mutex::default(),
         });
-        lock(&self.shared.routes).insert(Arc::clone(&config.name), Arc::clone(&route));
-        self.accept_on(&route, listeners);
+        self.listen(config, &route.state).await?;
+        lock(&self.shared.routes).insert(Arc::clone(&config.name), route);
         Ok(())
     }
 
     async fn reconfigure_route(&self, config: &Arc<RouteConfig>) -> Result<(), OpenError> {
         let Some(route) = self.shared.route(&config.name) else { return Ok(()) };
-        let bound: Vec<_> = lock(&route.listeners).keys().copied().collect();
-        let listeners = self.bind(config, &bound).await?;
+        self.listen(config, &route.state).await?;
         *lock(&route.config) = Arc::clone(config);
         let snapshot = Arc::clone(&route.state.published().setting.snapshot);
         self.shared.publish(&route, config, snapshot);
-        self.accept_on(&route, listeners);
-        let wanted = bind_addresses(config);
-        lock(&route.listeners).retain(|address, listener| {
-            let keep = wanted.contains(address);
-            if !keep {
-                listener.abort();
-            }
-            keep
-        });
+        self.stop_listening(&route.state, &bind_addresses(config)).await;
         Ok(())
     }
 
@@ -389,7 +401,7 @@ fn bind_addresses(config: &RouteConfig) -> Vec<SocketAddr> {
 
 async fn accept<N: Network>(
     shared: Arc<Shared<N>>,
-    route: Arc<RouteState>,
+    route: Arc<Mutex<Arc<RouteState>>>,
     port: u16,
     mut listener: N::Listener,
 ) {
@@ -397,18 +409,19 @@ async fn accept<N: Network>(
     loop {
         match shared.network.accept(&mut listener).await {
             Ok((client, peer)) => {
+                let route = Arc::clone(&lock(&route));
                 let place = Place::take(&shared);
                 if place.number > shared.limits().connections_max {
                     route.published().metrics.closed(CloseCause::TooManyConnections);
                     warn!(%peer, "connection refused: `limits.connectionsMax` is reached");
                     continue;
                 }
-                let (shared, route) = (Arc::clone(&shared), Arc::clone(&route));
+                let shared = Arc::clone(&shared);
                 let seat = shared.workers.seat(&counts);
                 let client = if seat.is_elsewhere() { client.detach() } else { Ok(client) };
                 match client {
                     Ok(client) => {
-                        seat.spawn(|seat| serve(shared, route, port, client, peer, (place, seat)))
+                        seat.spawn(|seat| serve(shared, route, port, client, peer, (place, seat)));
                     }
                     Err(error) => warn!(%peer, %error, "connection lost before it was served"),
                 }
@@ -500,4 +513,46 @@ fn cluster_id_of(route: &str) -> Arc<str> {
         char::from(ALPHABET[(value & 0x3f) as usize])
     };
     (0..22).map(sextet).collect::<String>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Environment, Source, check},
+        driver::TokioNetwork,
+        route::{Desired, Route},
+        topology::BrokerAddress,
+    };
+
+    /// A connection that was accepted just before its route ended would otherwise live on for ever, and a
+    /// gateway that stops would wait for it.
+    #[tokio::test]
+    async fn connection_that_comes_after_the_end_of_its_route_ends_at_once() {
+        let text = "{streamingDomains: [{name: a, kafkaCluster: {bootstrapServers: [{id: x, endpoint: \"127.0.0.1:1\"}]}}], \
+                    routes: [{name: r, endpoint: \"127.0.0.1:2\", streamingDomain: {name: a}}]}";
+        let source = Source::Inline(text.to_owned());
+        let model = check(text.as_bytes(), &source, &Environment::default()).expect("valid").model;
+        let gateway = Gateway::new(TokioNetwork, Arc::new(Metrics::default()), &model);
+        let shared = Arc::clone(&gateway.shared);
+        let config = &model.routes["r"];
+        let desired =
+            Desired { revision: 1, target: config.target.clone(), fence: None, moved: false };
+        let snapshot = Arc::clone(Route::new(Duration::ZERO, desired).snapshot());
+        let metrics = shared.metrics.route("r", "a");
+        let route = Arc::new(RouteState::new(shared.setting(config, snapshot), metrics));
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut listener = TokioNetwork.bind(any_port).await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let address = BrokerAddress { host: "127.0.0.1".to_owned(), port };
+        let _client = TokioNetwork.connect(&address).await.expect("connects");
+        let (stream, peer) = TokioNetwork.accept(&mut listener).await.expect("accepts");
+        route.end(Ending { cause: CloseCause::RouteRemoved, at_once: false });
+        let place = Place::take(&shared);
+        let serving = serve(Arc::clone(&shared), Arc::clone(&route), port, stream, peer, place);
+        timeout(Duration::from_secs(5), serving).await.expect("ends at once");
+        assert_eq!(route.observed().sessions, 0);
+        let text = shared.metrics.render(&[]);
+        assert!(text.contains("cause=\"route_removed\"} 1"), "{text}");
+    }
 }

@@ -1,5 +1,7 @@
 //! The only asynchronous part: accept, dial, pump bytes, timers; generic over [`Network`].
 
+#![expect(clippy::disallowed_methods, reason = "the driver owns the clock and the tasks")]
+
 pub mod control;
 mod dial;
 mod domain;

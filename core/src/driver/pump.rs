@@ -43,6 +43,9 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Answers that may wait for a client that does not read before its requests are not read either.
 const CLIENT_BACKLOG_BYTES_MAX: usize = 512 * 1024;
 
+/// A client that gave up while it had to wait keeps its connection no longer than this.
+const LOOK_AT_CLIENT_EVERY: Duration = Duration::from_secs(1);
+
 /// The buffer of an incomplete head is kept for the next one up to this size.
 const LEFT_OVER_BYTES_KEPT: usize = 256;
 
@@ -157,6 +160,8 @@ pub(super) struct Pump<N: Network> {
     to_upstream: Queue,
     /// The version of the route's publication that the session has seen.
     version: u64,
+    /// While the client's bytes are not taken, nothing but a look tells that it is gone.
+    look_at_client_at: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
     waker: Option<Waker>,
     closing_since: Option<Duration>,
@@ -183,7 +188,9 @@ impl<N: Network> Pump<N> {
             left_over: Vec::new(),
             to_client: Queue::default(),
             to_upstream: Queue::default(),
-            version: published.version,
+            // None yet: the first step acts on this publication, which may be the one that ends the route.
+            version: 0,
+            look_at_client_at: None,
             timer: None,
             waker: None,
             closing_since: None,
@@ -272,7 +279,7 @@ impl<N: Network> Pump<N> {
                 Poll::Ready(Err(_)) => return self.end(CloseCause::UpstreamBroken),
             }
         }
-        if !self.session.takes_client_bytes() || self.to_client.len() > CLIENT_BACKLOG_BYTES_MAX {
+        if !self.session.takes_client_bytes() || self.client_backlog_is_full() {
             return Step::Idle;
         }
         let waits_for_bytes = self.session.client_wait() == ClientWait::MoreBytes;
@@ -390,6 +397,7 @@ impl<N: Network> Pump<N> {
             self.session.deadline(),
             queue(&self.to_client),
             queue(&self.to_upstream),
+            self.look_at_client_at,
             self.closing_since.map(|since| since + FLUSH_TIMEOUT),
         ]
         .into_iter()
@@ -406,7 +414,31 @@ impl<N: Network> Pump<N> {
         if stalled(&self.to_upstream) {
             self.session.handle_end(CloseCause::UpstreamNotReading);
         }
+        if !self.to_upstream.is_empty() || self.client_backlog_is_full() {
+            self.session.handle_back_pressure(now);
+        }
         self.session.handle_time(now);
+        self.look_at_client(now);
+    }
+
+    fn client_backlog_is_full(&self) -> bool {
+        self.to_client.len() > CLIENT_BACKLOG_BYTES_MAX
+    }
+
+    /// A client that has to wait (for a fence, for room, for upstream) is not read from, so its end is looked
+    /// for.
+    fn look_at_client(&mut self, now: Duration) {
+        if self.session.closed().is_some() || self.session.takes_client_bytes() {
+            self.look_at_client_at = None;
+            return;
+        }
+        let at = self.look_at_client_at.get_or_insert(now + LOOK_AT_CLIENT_EVERY);
+        if *at <= now {
+            *at = now + LOOK_AT_CLIENT_EVERY;
+            if self.client.peer_closed() {
+                self.session.handle_end(CloseCause::ClientClosed);
+            }
+        }
     }
 
     /// Sees to it that the task is woken at the deadline. A timer that is set too early stays: it costs
@@ -430,7 +462,10 @@ impl<N: Network> Pump<N> {
     ) -> Poll<CloseCause> {
         let since = *self.closing_since.get_or_insert(now);
         self.upstream = Upstream::None;
-        let client_is_gone = matches!(cause, CloseCause::ClientClosed | CloseCause::ClientBroken);
+        let client_is_gone = matches!(
+            cause,
+            CloseCause::ClientClosed | CloseCause::ClientBroken | CloseCause::ClientNotReading
+        );
         if client_is_gone || since + FLUSH_TIMEOUT <= now {
             return Poll::Ready(cause);
         }

@@ -224,6 +224,12 @@ impl Session {
         self.close_if_drained();
     }
 
+    /// The driver takes nothing from the client at the moment, because something else waits to be written:
+    /// what is missing of a request is not the client's delay.
+    pub fn handle_back_pressure(&mut self, now: Duration) {
+        self.request_progress_at = now;
+    }
+
     /// A peer or the driver ends the session.
     pub fn handle_end(&mut self, cause: CloseCause) {
         self.close(cause);

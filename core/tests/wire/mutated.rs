@@ -1,5 +1,7 @@
 //! A million mutilated frames: nothing panics, nothing hangs, nothing grows beyond its frame.
 
+#![expect(clippy::disallowed_types, reason = "the box of time is in the real world")]
+
 use std::time::Instant;
 
 use switchyard::{
