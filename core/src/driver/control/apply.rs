@@ -124,7 +124,7 @@ impl<P: Plane, S: StateStore> Controller<P, S> {
             };
             let mut route = Controlled {
                 config: Arc::clone(config),
-                machine: old.machine.clone(),
+                machine: self.observed(name, old),
                 published: Arc::clone(&old.published),
                 last_change: old.last_change.clone(),
             };

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     driver::{plane::Plane, state_file::StateStore, status::LastChange},
-    route::{Accepted, Change, Command, Expect, Target, state::DecidedBy},
+    route::{Accepted, Change, Command, Expect, Route, Target, state::DecidedBy},
 };
 
 impl<P: Plane, S: StateStore> Controller<P, S> {
@@ -100,7 +100,6 @@ impl<P: Plane, S: StateStore> Controller<P, S> {
         expect: Expect,
         by: DecidedBy,
     ) -> Result<Accepted, CommandError> {
-        let now = self.now();
         let known = || self.routes.keys().cloned().collect();
         let route = self
             .routes
@@ -108,11 +107,11 @@ impl<P: Plane, S: StateStore> Controller<P, S> {
             .ok_or_else(|| CommandError::UnknownRoute { route: name.into(), known: known() })?;
         let mut next = Controlled {
             config: Arc::clone(&route.config),
-            machine: route.machine.clone(),
+            machine: self.observed(name, route),
             published: Arc::clone(&route.published),
             last_change: LastChange { by, at: (self.clock)() },
         };
-        let accepted = next.machine.handle_change(now, change, expect)?;
+        let accepted = next.machine.handle_change(self.now(), change, expect)?;
         if !accepted.changed && accepted.revision == route.machine.desired().revision {
             return Ok(accepted);
         }
@@ -127,5 +126,13 @@ impl<P: Plane, S: StateStore> Controller<P, S> {
         publish(&*self.plane, &name, &mut next);
         self.routes.insert(name, next);
         Ok(accepted)
+    }
+
+    /// The machine of a route with what its sessions do at this moment, before it is changed: a route that serves
+    /// is not looked at otherwise, and the change may cut off what is in flight.
+    pub(super) fn observed(&self, name: &str, route: &Controlled) -> Route {
+        let mut machine = route.machine.clone();
+        machine.handle_observed(self.now(), self.plane.observe(name));
+        machine
     }
 }

@@ -104,3 +104,13 @@ async fn switchover_to_the_present_target_changes_nothing() {
     assert_eq!(accepted.expect("accepted"), Accepted { revision: 1, changed: false });
     assert_eq!(world.calls(), Vec::<String>::new());
 }
+
+/// An operator who cuts requests off must not be told that there were none.
+#[tokio::test(start_paused = true)]
+async fn switchover_without_a_drain_says_how_many_requests_it_cut_off() {
+    let world = World::new(&File::new()).await;
+    sees(&world, 0, 0, 3);
+    world.command("r", Command::Switchover(switchover("b"))).await.expect("accepted");
+    let cut = world.route("r").await.observed.last_move.expect("moved");
+    assert_eq!((cut.drained, cut.cut_off), (false, 3));
+}
