@@ -3,7 +3,6 @@
 //! `cargo bench -p kafka-switchyard`. Nothing here does I/O: the system calls that carry the bytes cost far more
 //! (`ci/bench` measures both together).
 #![expect(clippy::unwrap_used, reason = "messages made here are sound")]
-#![expect(missing_docs, reason = "made by criterion's macros")]
 
 use std::{hint::black_box, sync::Arc, time::Duration};
 

@@ -549,7 +549,9 @@ mod tests {
         let (stream, peer) = TokioNetwork.accept(&mut listener).await.expect("accepts");
         route.end(Ending { cause: CloseCause::RouteRemoved, at_once: false });
         let place = Place::take(&shared);
-        let serving = serve(Arc::clone(&shared), Arc::clone(&route), port, stream, peer, place);
+        let seat = shared.workers.seat(&shared.workers.listener());
+        let serving =
+            serve(Arc::clone(&shared), Arc::clone(&route), port, stream, peer, (place, seat));
         timeout(Duration::from_secs(5), serving).await.expect("ends at once");
         assert_eq!(route.observed().sessions, 0);
         let text = shared.metrics.render(&[]);
