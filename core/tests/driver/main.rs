@@ -1,5 +1,6 @@
 //! The driver on the sockets of this machine, between clients and brokers that misbehave: each fault ends
 //! its own session with a cause that can be counted, and no other.
+#![expect(clippy::disallowed_methods, reason = "these tests are on real sockets and in real time")]
 
 mod clients;
 mod fake;
