@@ -1,31 +1,18 @@
 //! `switchyard run`
 
-use std::{env, process::ExitCode, sync::Arc, time::Duration};
+use std::{env, process::ExitCode};
 
 use tokio::{
     runtime::Builder,
     signal::unix::{SignalKind, signal},
-    sync::{Notify, watch},
 };
-use tracing::{error, info, warn};
+use tracing::warn;
 
-use super::{
-    BAD_INPUT, fail,
-    source::{ConfigArgs, load_here},
-};
+use super::{BAD_INPUT, fail, source::ConfigArgs};
 use crate::{
-    admin,
-    config::{LoadError, Loaded, Source},
-    driver::{
-        ControlHandle, Gateway, TokioNetwork, Workers,
-        control::{self, ApplyError},
-        state_file::{StateFile, StateFileError},
-        watch::Watcher,
-    },
-    telemetry::{
-        Metrics,
-        log::{self, Format, Level},
-    },
+    driver::Workers,
+    process::{Process, StartError},
+    telemetry::log::{self, Format, Level},
 };
 
 /// Runs the gateway.
@@ -48,33 +35,6 @@ pub(super) struct Args {
     /// Threads that carry bytes [default: one a core].
     #[arg(long, env = "SWITCHYARD_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
-}
-
-/// Why the gateway does not start.
-#[derive(Debug, thiserror::Error)]
-enum StartError {
-    #[error(transparent)]
-    Source(#[from] LoadError),
-    #[error(transparent)]
-    State(#[from] StateFileError),
-    #[error(transparent)]
-    Routes(#[from] ApplyError),
-    #[error(transparent)]
-    Admin(#[from] admin::ServeError),
-}
-
-impl StartError {
-    fn remedy(&self) -> String {
-        match self {
-            Self::Source(_) => String::new(), // Says it itself.
-            Self::State(error) => error.remedy(),
-            Self::Routes(ApplyError::State(error)) => error.remedy(),
-            Self::Routes(_) | Self::Admin(_) => {
-                "end what listens there, or write another port; ports below 1024 need a permission"
-                    .to_owned()
-            }
-        }
-    }
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
@@ -101,95 +61,14 @@ pub(super) fn run(args: Args) -> ExitCode {
 }
 
 async fn serve(config: &ConfigArgs, workers: Workers) -> Result<(), StartError> {
-    let source = config.source()?;
-    let Loaded { model, notices } = load_here(&source)?;
-    for notice in &notices {
-        info!("configuration: {notice}");
-    }
-    let store = match (&model.state_file, &source) {
-        (Some(path), _) => StateFile::new(path.clone()),
-        (None, Source::File(config)) => StateFile::beside(Some(config)),
-        (None, Source::Inline(_)) => StateFile::beside(None),
-    };
-    let state = store.load()?;
-    let metrics = Arc::new(Metrics::new(&model.admin.common_tags));
-    metrics.config_applied(unix_seconds());
-    let gateway = Gateway::on_workers(TokioNetwork, Arc::clone(&metrics), &model, workers);
-    let control = control::start(
-        Arc::new(gateway),
-        store,
-        state,
-        Arc::clone(&model),
-        Arc::clone(&metrics),
-        Arc::new(|| jiff::Timestamp::now().to_string()),
-    )
-    .await?;
-    let reload = Arc::new(Notify::new());
-    let (stop, stopped) = watch::channel(());
-    let trigger = Arc::clone(&reload);
-    admin::serve(
-        &model,
-        control.clone(),
-        Arc::clone(&metrics),
-        Arc::new(move || trigger.notify_one()),
-        || {
-            let mut stopped = stopped.clone();
-            async move { drop(stopped.changed().await) }
-        },
-    )
-    .await?;
-    info!(
-        config = %model.config_id, routes = model.routes.len(), control = %model.control.address,
-        admin = %model.admin.address, "ready"
-    );
-    if let Source::File(path) = source {
-        let watcher = Watcher::new(path, Arc::clone(&reload));
-        tokio::spawn(follow(watcher, control.clone(), metrics));
-    }
-    wait_for_signals(&reload).await;
-    let drain = model.limits.shutdown_drain;
-    info!(?drain, "stopping");
-    control.stop(drain).await;
-    drop(stop);
+    let process = Process::start(config.source()?, workers).await?;
+    wait_for_signals(&process).await;
+    process.stop().await;
     Ok(())
 }
 
-/// Applies the file whenever it changes.
-async fn follow(mut watcher: Watcher, control: ControlHandle, metrics: Arc<Metrics>) {
-    loop {
-        watcher.changed().await;
-        let source = Source::File(watcher.path().to_owned());
-        let loaded = match load_here(&source) {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                metrics.reload("refused");
-                error!("configuration not applied, nothing has changed: {error}");
-                continue;
-            }
-        };
-        for notice in &loaded.notices {
-            info!("configuration: {notice}");
-        }
-        let id = loaded.model.config_id.clone();
-        match control.apply(loaded.model).await {
-            Ok(applied) => {
-                metrics.reload("applied");
-                metrics.config_applied(unix_seconds());
-                info!(
-                    config = id, added = ?applied.added, removed = ?applied.removed,
-                    edited = ?applied.edited, "configuration applied"
-                );
-            }
-            Err(error) => {
-                metrics.reload("refused");
-                error!("configuration not applied, nothing has changed: {error}");
-            }
-        }
-    }
-}
-
 /// Returns when the process shall stop; SIGHUP asks for a look at the configuration.
-async fn wait_for_signals(reload: &Notify) {
+async fn wait_for_signals(process: &Process) {
     let signals = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
@@ -204,11 +83,7 @@ async fn wait_for_signals(reload: &Notify) {
             biased;
             _ = terminate.recv() => return,
             _ = interrupt.recv() => return,
-            _ = hangup.recv() => reload.notify_one(),
+            _ = hangup.recv() => process.reload(),
         }
     }
-}
-
-fn unix_seconds() -> f64 {
-    Duration::try_from(jiff::Timestamp::now().as_duration()).map_or(0.0, |time| time.as_secs_f64())
 }

@@ -1,0 +1,183 @@
+//! A whole gateway as a process runs it: configuration, kept state, routes, HTTP, and a file that is watched.
+
+#![expect(clippy::disallowed_methods, reason = "it stands above the driver, with tasks of its own")]
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{Notify, watch};
+use tracing::{error, info};
+
+use crate::{
+    admin,
+    config::{Environment, LoadError, Loaded, Model, Source, load},
+    driver::{
+        ControlHandle, Gateway, TokioNetwork, Workers,
+        control::{self, ApplyError},
+        state_file::{StateFile, StateFileError},
+        watch::Watcher,
+    },
+    telemetry::Metrics,
+};
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no configuration that can be used.
+    #[error(transparent)]
+    Source(#[from] LoadError),
+    /// What was decided before cannot be read.
+    #[error(transparent)]
+    State(#[from] StateFileError),
+    /// A route cannot be opened.
+    #[error(transparent)]
+    Routes(#[from] ApplyError),
+    /// A port for HTTP cannot be listened on.
+    #[error(transparent)]
+    Admin(#[from] admin::ServeError),
+}
+
+impl StartError {
+    /// What to do; empty where the error says it itself.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Source(_) => String::new(),
+            Self::State(error) => error.remedy(),
+            Self::Routes(ApplyError::State(error)) => error.remedy(),
+            Self::Routes(_) | Self::Admin(_) => {
+                "end what listens there, or write another port; ports below 1024 need a permission"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+/// A gateway that runs.
+pub struct Process {
+    model: Arc<Model>,
+    control: ControlHandle,
+    metrics: Arc<Metrics>,
+    reload: Arc<Notify>,
+    /// Ends the HTTP servers when it is dropped.
+    stop: watch::Sender<()>,
+}
+
+impl Process {
+    /// Starts it, with the state that was kept beside its configuration. To be called inside the runtime that
+    /// shall accept; a configuration file is watched from now on.
+    ///
+    /// # Errors
+    /// When the configuration, the kept state or a port cannot be used.
+    pub async fn start(source: Source, workers: Workers) -> Result<Self, StartError> {
+        let Loaded { model, notices } = load(&source, &Environment::of_process())?;
+        for notice in &notices {
+            info!("configuration: {notice}");
+        }
+        let store = match (&model.state_file, &source) {
+            (Some(path), _) => StateFile::new(path.clone()),
+            (None, Source::File(config)) => StateFile::beside(Some(config)),
+            (None, Source::Inline(_)) => StateFile::beside(None),
+        };
+        let state = store.load()?;
+        let metrics = Arc::new(Metrics::new(&model.admin.common_tags));
+        metrics.config_applied(unix_seconds());
+        let gateway = Gateway::on_workers(TokioNetwork, Arc::clone(&metrics), &model, workers);
+        let control = control::start(
+            Arc::new(gateway),
+            store,
+            state,
+            Arc::clone(&model),
+            Arc::clone(&metrics),
+            Arc::new(|| jiff::Timestamp::now().to_string()),
+        )
+        .await?;
+        let reload = Arc::new(Notify::new());
+        let (stop, stopped) = watch::channel(());
+        let trigger = Arc::clone(&reload);
+        admin::serve(
+            &model,
+            control.clone(),
+            Arc::clone(&metrics),
+            Arc::new(move || trigger.notify_one()),
+            || {
+                let mut stopped = stopped.clone();
+                async move { drop(stopped.changed().await) }
+            },
+        )
+        .await?;
+        info!(
+            config = %model.config_id, routes = model.routes.len(),
+            control = %model.control.address, admin = %model.admin.address, "ready"
+        );
+        if let Source::File(path) = source {
+            let watcher = Watcher::new(path, Arc::clone(&reload));
+            tokio::spawn(follow(watcher, control.clone(), Arc::clone(&metrics)));
+        }
+        Ok(Self { model, control, metrics, reload, stop })
+    }
+
+    /// The configuration that it started with.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Commands and status.
+    pub fn control(&self) -> &ControlHandle {
+        &self.control
+    }
+
+    /// What it measures.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Looks at the configuration file at once.
+    pub fn reload(&self) {
+        self.reload.notify_one();
+    }
+
+    /// Lets requests in flight finish until `limits.shutdownDrain`, then closes everything.
+    pub async fn stop(self) {
+        let drain = self.model.limits.shutdown_drain;
+        info!(?drain, "stopping");
+        self.control.stop(drain).await;
+        drop(self.stop);
+    }
+}
+
+/// Applies the file whenever it changes.
+async fn follow(mut watcher: Watcher, control: ControlHandle, metrics: Arc<Metrics>) {
+    loop {
+        watcher.changed().await;
+        let source = Source::File(watcher.path().to_owned());
+        let loaded = match load(&source, &Environment::of_process()) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                metrics.reload("refused");
+                error!("configuration not applied, nothing has changed: {error}");
+                continue;
+            }
+        };
+        for notice in &loaded.notices {
+            info!("configuration: {notice}");
+        }
+        let id = loaded.model.config_id.clone();
+        match control.apply(loaded.model).await {
+            Ok(applied) => {
+                metrics.reload("applied");
+                metrics.config_applied(unix_seconds());
+                info!(
+                    config = id, added = ?applied.added, removed = ?applied.removed,
+                    edited = ?applied.edited, "configuration applied"
+                );
+            }
+            Err(error) => {
+                metrics.reload("refused");
+                error!("configuration not applied, nothing has changed: {error}");
+            }
+        }
+    }
+}
+
+fn unix_seconds() -> f64 {
+    Duration::try_from(jiff::Timestamp::now().as_duration()).map_or(0.0, |time| time.as_secs_f64())
+}
