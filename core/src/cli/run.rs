@@ -42,7 +42,9 @@ pub(super) fn run(args: Args) -> ExitCode {
         None => Level::default(),
         Some(level) => match level.parse() {
             Ok(level) => level,
-            Err(error) => return fail(BAD_INPUT, &format!("GATEWAY_LOG_LEVEL: {error}"), ""),
+            Err(error) => {
+                return fail(BAD_INPUT, &format!("GATEWAY_LOG_LEVEL={level:?}: {error}"), "");
+            }
         },
     };
     log::init(level, args.log_format);

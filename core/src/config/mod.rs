@@ -119,9 +119,12 @@ fn assemble(
     source: &Source,
     findings: &mut Findings,
 ) -> Option<Model> {
-    let domains = domains::read(raw.streaming_domains.as_deref().unwrap_or_default(), findings);
+    let raw_domains = raw.streaming_domains.as_deref();
+    let domains = domains::read(raw_domains.unwrap_or_default(), findings);
+    // A domain whose name could not be read may be the one that a route means.
+    let all_named = raw_domains.is_some_and(|domains| domains.iter().all(|it| it.name.is_some()));
     let raw_routes = raw.routes.as_deref().unwrap_or_default();
-    let routes = routes::read(raw_routes, written_routes, &domains, findings);
+    let routes = routes::read(raw_routes, written_routes, (&domains, all_named), findings);
     let admin = operation::admin(raw.admin.as_ref().unwrap_or(&raw::Admin::default()), findings);
     let control = raw.control.as_ref();
     let control =

@@ -17,6 +17,9 @@ use crate::{route::Target, topology::BrokerAddress, wire::api::ClientView};
 
 type Domains = BTreeMap<Arc<str>, domains::Draft>;
 
+/// The domains that have a name, and whether these are all.
+type Named<'d> = (&'d Domains, bool);
+
 /// A route in which everything but its ports has been checked.
 pub(super) struct Draft {
     path: Path,
@@ -34,7 +37,7 @@ pub(super) struct Draft {
 pub(super) fn read(
     routes: &[raw::Route],
     sections: &[Value],
-    domains: &Domains,
+    domains: Named<'_>,
     findings: &mut Findings,
 ) -> Vec<Draft> {
     let mut names = BTreeMap::<&str, Path>::new();
@@ -59,7 +62,7 @@ fn read_one(
     raw: &raw::Route,
     section: &Value,
     path: &Path,
-    domains: &Domains,
+    domains: Named<'_>,
     findings: &mut Findings,
 ) -> Option<Draft> {
     let endpoint = raw.endpoint.as_deref();
@@ -77,7 +80,7 @@ fn read_one(
     let raw_fence = raw.fence.as_ref().unwrap_or(&no_fence);
     let fence_defaults = fence(raw_fence, fence_path, findings);
     let fenced = raw_fence.scope == Some(raw::FenceScope::All);
-    let client_view = client_view(raw.client_view, path, domains.len(), findings);
+    let client_view = client_view(raw.client_view, path, domains.0.len(), findings);
     Some(Draft {
         path: path.clone(),
         name: raw.name.as_deref()?.into(),
@@ -123,15 +126,15 @@ fn endpoint_of(text: &str, path: &Path, findings: &mut Findings) -> Option<Broke
 fn target(
     raw: &raw::Route,
     path: &Path,
-    domains: &Domains,
+    domains: Named<'_>,
     findings: &mut Findings,
 ) -> Option<Target> {
     let reference = raw.streaming_domain.as_ref()?;
     let path = path.key("streamingDomain");
     let name = reference.name.as_deref()?;
+    let (domains, all_named) = domains;
     let Some(draft) = domains.get(name) else {
-        // A domain whose name could not be read may be the one that is meant.
-        if !findings.is_faulty(&Path::root().key("streamingDomains")) {
+        if all_named {
             let problem = format!("no streaming domain is called {}", quoted(name));
             let remedy = reference_remedy(name, domains::names(domains));
             findings.fault(&path.key("name"), problem, remedy);

@@ -69,6 +69,7 @@ impl<'s> Shape<'s, '_> {
     }
 
     fn section(&mut self, keys: &mut Map<String, Value>, schema: &'s Value, path: &Path) {
+        self.misspelled(keys, schema, path);
         keys.retain(|key, value| {
             let path = path.foreign_key(key);
             let schema = match (schema["properties"].get(key), &schema["additionalProperties"]) {
@@ -89,6 +90,23 @@ impl<'s> Shape<'s, '_> {
                     self.describe(&schema["properties"][required])
                 );
                 self.findings.fault(&path, "is missing", remedy);
+            }
+        }
+    }
+
+    /// A key that is one slip away from one that is not there stands for it from here on: the section would
+    /// miss it otherwise, and its other faults would be hidden.
+    fn misspelled(&mut self, keys: &mut Map<String, Value>, schema: &'s Value, path: &Path) {
+        let Some(known) = schema["properties"].as_object() else { return };
+        let unknown: Vec<_> =
+            keys.keys().filter(|key| !known.contains_key(*key)).cloned().collect();
+        for key in unknown {
+            let near = suggest::nearest(&key, known.keys().map(String::as_str));
+            if let Some(near) = near.filter(|near| !keys.contains_key(*near))
+                && let Some(value) = keys.remove(&key)
+            {
+                self.unknown_key(&key, schema, &path.foreign_key(&key));
+                keys.insert(near.to_owned(), value);
             }
         }
     }
@@ -375,6 +393,13 @@ mod tests {
     #[test]
     fn check_unknown_key_suggests_near_key_or_right_section() {
         insta::assert_snapshot!(faults(with("/routes/0", "endpont", json!(1))), @r"
+        f: routes[0].endpont: is not a known key
+          remedy: did you mean `endpoint`?
+        ");
+        // Where it stands for a key that is missing it is told once, and what it holds is looked at.
+        let mut misspelled = with("/routes/0", "endpont", json!("gw"));
+        misspelled["routes"][0].as_object_mut().expect("a section").remove("endpoint");
+        insta::assert_snapshot!(faults(misspelled), @r"
         f: routes[0].endpont: is not a known key
           remedy: did you mean `endpoint`?
         ");
