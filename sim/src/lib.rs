@@ -1,1 +1,8 @@
-//! Rehearsals: the gateway core driven by a simulated network. Nothing is built here yet.
+//! Rehearsals of a Switchyard gateway: fake Kafka clusters that speak the wire protocol, and what drives them.
+//!
+//! [`cluster`] is pure: requests and time in, responses and deadlines out. [`serve`] puts it on sockets, those
+//! of the machine or simulated ones.
+
+pub mod cluster;
+pub mod random;
+pub mod serve;

@@ -1,0 +1,106 @@
+//! Requests and their answers, one file a family. Each handler is a method of the cluster.
+
+mod fetch;
+mod metadata;
+mod offsets;
+mod produce;
+mod versions;
+
+pub(super) use fetch::WaitingFetch;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::{
+    messages::{ApiKey, BrokerId},
+    protocol::{Decodable, Encodable, StrBytes},
+};
+use switchyard::wire::header::{LENGTH_BYTES, response_is_flexible};
+
+use super::{
+    Cluster,
+    connection::{CloseCause, Ticket},
+    time::Time,
+};
+
+/// What a handler may want to know of a request besides its body.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    pub(super) now: Time,
+    pub(super) ticket: Ticket,
+    /// Who was asked.
+    pub(super) broker: BrokerId,
+    /// From the request's header.
+    pub(super) client_id: Option<StrBytes>,
+}
+
+impl Context {
+    /// Version of the request.
+    pub(super) fn version(&self) -> i16 {
+        self.ticket.api_version
+    }
+}
+
+/// What a handler has come to.
+pub(super) enum Reply<R> {
+    /// The answer.
+    Now(R),
+    /// The handler has kept the ticket and calls [`Cluster::answer`] with it later.
+    Later,
+    /// There is none: `acks=0`.
+    None,
+    /// The connection is closed.
+    Close(CloseCause),
+}
+
+impl Cluster {
+    /// Serves a request whose bytes the walker has bounded.
+    pub(super) fn dispatch(&mut self, context: &Context, key: ApiKey, body: Bytes) {
+        match key {
+            ApiKey::Produce => self.serve(context, body, Self::produce),
+            ApiKey::Fetch => self.serve(context, body, Self::fetch),
+            ApiKey::ListOffsets => self.serve(context, body, Self::list_offsets),
+            ApiKey::Metadata => self.serve(context, body, Self::metadata),
+            ApiKey::ApiVersions => self.serve(context, body, Self::api_versions),
+            _ => self.close_connection(context.ticket.connection, CloseCause::InvalidRequest),
+        }
+    }
+
+    fn serve<Q: Decodable, R: Encodable>(
+        &mut self,
+        context: &Context,
+        mut body: Bytes,
+        handler: fn(&mut Self, &Context, Q) -> Reply<R>,
+    ) {
+        let Ok(request) = Q::decode(&mut body, context.ticket.api_version) else {
+            return self.close_connection(context.ticket.connection, CloseCause::InvalidRequest);
+        };
+        match handler(self, context, request) {
+            Reply::Now(response) => self.answer(context.ticket, &response),
+            Reply::Later => {}
+            Reply::None => self.finish(context.ticket, None),
+            Reply::Close(cause) => self.close_connection(context.ticket.connection, cause),
+        }
+    }
+
+    /// Answers a request, at once or after [`Reply::Later`].
+    pub(super) fn answer<R: Encodable>(&mut self, ticket: Ticket, response: &R) {
+        let frame = encode(ticket, response);
+        self.finish(ticket, Some(frame));
+    }
+}
+
+/// A whole frame, length included.
+fn encode<R: Encodable>(ticket: Ticket, response: &R) -> Bytes {
+    let body = response.compute_size(ticket.api_version).unwrap_or_default();
+    let mut frame = BytesMut::with_capacity(LENGTH_BYTES + 5 + body);
+    frame.put_u32(0);
+    frame.put_i32(ticket.correlation_id);
+    if response_is_flexible(ticket.api_key, ticket.api_version) {
+        frame.put_u8(0);
+    }
+    response.encode(&mut frame, ticket.api_version).unwrap_or_else(|error| {
+        panic!("answer to API {} v{}: {error}", ticket.api_key, ticket.api_version)
+    });
+    let length = u32::try_from(frame.len() - LENGTH_BYTES).expect("answers are below 4 GiB");
+    frame[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
+    frame.freeze()
+}

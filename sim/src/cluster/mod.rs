@@ -1,0 +1,296 @@
+//! A fake Kafka cluster that speaks the wire protocol.
+//!
+//! ```text
+//!  open, close, handle_frame(now) ─▶ Cluster ─▶ poll_output: Send, Close
+//!               handle_time(now) ─▶         ─▶ deadline
+//! ```
+//!
+//! It is a pure state machine: it knows no socket, clock, thread or entropy, and the same inputs at the same times
+//! give the same outputs. All brokers live in one value: what Kafka's brokers tell each other holds here at once,
+//! except where a fault delays it. Drain [`Cluster::poll_output`] after every input.
+//!
+//! Nothing is decoded before the gateway's own walker has bounded it.
+
+mod api;
+mod broker;
+mod connection;
+mod coordinator;
+mod log;
+mod sasl;
+mod settings;
+mod spec;
+mod time;
+mod timers;
+mod topic;
+pub mod versions;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use kafka_protocol::{
+    messages::{ApiKey, BrokerId, TopicName},
+    protocol::StrBytes,
+};
+use switchyard::wire::{
+    header::{Peek, peek_request},
+    walk::{Direction, Walker},
+};
+use uuid::Uuid;
+
+pub use connection::{CloseCause, ConnectionId};
+pub use spec::{BrokerSpec, ClusterSpec, SaslSpec};
+pub use time::Time;
+
+use api::{Context, WaitingFetch};
+use broker::{Broker, BrokerState};
+use connection::{Connection, Ticket};
+use settings::Settings;
+use timers::{Timer, Timers};
+use topic::{Partition, Topic, Topics};
+use versions::Profile;
+
+/// What the cluster wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Bytes for a client: one whole frame, length included.
+    Send {
+        /// Whose.
+        connection: ConnectionId,
+        /// What.
+        frame: Bytes,
+    },
+    /// Close a connection behind what was sent; nothing more is to be fed from it.
+    Close {
+        /// Which.
+        connection: ConnectionId,
+        /// Why.
+        cause: CloseCause,
+    },
+}
+
+/// A cluster.
+pub struct Cluster {
+    name: String,
+    seed: u64,
+    profile: Profile,
+    cluster_id: StrBytes,
+    settings: Settings,
+    brokers: BTreeMap<BrokerId, Broker>,
+    topics: Topics,
+    connections: BTreeMap<ConnectionId, Connection>,
+    waiting_fetches: BTreeMap<Ticket, WaitingFetch>,
+    timers: Timers,
+    outputs: VecDeque<Output>,
+    /// Connections whose next frame can be served.
+    ready: VecDeque<ConnectionId>,
+    next_connection: u64,
+    next_ticket: u64,
+    topics_created: u64,
+}
+
+impl Cluster {
+    /// A cluster that has just been formatted, with every broker running.
+    pub fn new(spec: ClusterSpec) -> Self {
+        let mut random = crate::random::stream(spec.seed, "cluster-id", &spec.name);
+        let brokers = spec.brokers.into_iter().map(|broker| {
+            let id = BrokerId(broker.id);
+            let BrokerSpec { host, port, rack, .. } = broker;
+            (id, Broker { id, host, port, rack, state: BrokerState::Running })
+        });
+        Self {
+            brokers: brokers.collect(),
+            cluster_id: StrBytes::from_string(short_id(random.u128(..))),
+            name: spec.name,
+            seed: spec.seed,
+            profile: spec.profile,
+            settings: Settings::new(spec.settings),
+            topics: Topics::default(),
+            connections: BTreeMap::new(),
+            waiting_fetches: BTreeMap::new(),
+            timers: Timers::default(),
+            outputs: VecDeque::new(),
+            ready: VecDeque::new(),
+            next_connection: 0,
+            next_ticket: 0,
+            topics_created: 0,
+        }
+    }
+
+    /// A client has connected to a broker; `None`: nothing listens there.
+    pub fn open(&mut self, broker: i32, host: &str) -> Option<ConnectionId> {
+        let broker = self.brokers.get(&BrokerId(broker))?;
+        if broker.state != BrokerState::Running {
+            return None;
+        }
+        let id = ConnectionId(self.next_connection);
+        self.next_connection += 1;
+        let connection = Connection {
+            broker: broker.id,
+            host: format!("/{host}"),
+            queue: VecDeque::new(),
+            serving: None,
+            authentication: sasl::Authentication::NotNeeded,
+        };
+        self.connections.insert(id, connection);
+        Some(id)
+    }
+
+    /// A client has gone.
+    pub fn close(&mut self, connection: ConnectionId) {
+        self.connections.remove(&connection);
+    }
+
+    /// Whether a request of this connection is being served: until its answer, more frames are only queued.
+    pub fn is_serving(&self, connection: ConnectionId) -> bool {
+        self.connections.get(&connection).is_some_and(|connection| connection.serving.is_some())
+    }
+
+    /// A frame has arrived, without its length.
+    pub fn handle_frame(&mut self, now: Time, connection: ConnectionId, frame: Bytes) {
+        let Some(state) = self.connections.get_mut(&connection) else { return };
+        state.queue.push_back(frame);
+        if state.serving.is_none() {
+            self.ready.push_back(connection);
+        }
+        self.serve_ready(now);
+    }
+
+    /// It is `now`.
+    pub fn handle_time(&mut self, now: Time) {
+        while let Some(timer) = self.timers.pop(now) {
+            match timer {
+                Timer::Fetch(ticket) => self.fetch_is_due(ticket),
+                Timer::Produce(_)
+                | Timer::Delayed(_)
+                | Timer::Group(_)
+                | Timer::Transaction(_)
+                | Timer::Broker(_)
+                | Timer::Housekeeping => {}
+            }
+        }
+        self.serve_ready(now);
+    }
+
+    /// What is to be done next; `None`: everything has been said.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_time`] is to be called at the latest.
+    pub fn deadline(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    fn serve_ready(&mut self, now: Time) {
+        while let Some(id) = self.ready.pop_front() {
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            if connection.serving.is_some() {
+                continue;
+            }
+            if let Some(frame) = connection.queue.pop_front() {
+                self.serve_frame(now, id, frame);
+            }
+        }
+    }
+
+    fn serve_frame(&mut self, now: Time, id: ConnectionId, mut frame: Bytes) {
+        let Peek::Ready(head) = peek_request(&frame, frame.len()) else {
+            return self.close_connection(id, CloseCause::InvalidRequest);
+        };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let ticket = Ticket {
+            connection: id,
+            number: self.next_ticket,
+            correlation_id: head.correlation_id,
+            api_key: head.api_key,
+            api_version: head.api_version,
+        };
+        self.next_ticket += 1;
+        connection.serving = Some(ticket.number);
+        let broker = connection.broker;
+        let Ok(key) = ApiKey::try_from(head.api_key) else {
+            return self.close_connection(id, CloseCause::InvalidRequest);
+        };
+        if !versions::is_served(self.profile, key, head.api_version) {
+            return self.close_connection(id, CloseCause::InvalidRequest);
+        }
+        let client_id = head.client_id.map(|range| frame.slice(range));
+        let client_id = client_id.and_then(|bytes| StrBytes::from_utf8(bytes).ok());
+        let body = frame.split_off(head.body_offset);
+        let walked = Walker::body(Direction::Request, head.api_key, head.api_version, body.len())
+            .and_then(|mut walker| {
+                walker.feed(&body, &mut ())?;
+                walker.finish()
+            });
+        if walked.is_err() {
+            return self.close_connection(id, CloseCause::InvalidRequest);
+        }
+        self.dispatch(&Context { now, ticket, broker, client_id }, key, body);
+    }
+
+    /// The request is done with. The next one of its connection can be served.
+    fn finish(&mut self, ticket: Ticket, frame: Option<Bytes>) {
+        let Some(connection) = self.connections.get_mut(&ticket.connection) else { return };
+        debug_assert_eq!(connection.serving, Some(ticket.number), "answered twice");
+        connection.serving = None;
+        if !connection.queue.is_empty() {
+            self.ready.push_back(ticket.connection);
+        }
+        if let Some(frame) = frame {
+            self.outputs.push_back(Output::Send { connection: ticket.connection, frame });
+        }
+    }
+
+    fn close_connection(&mut self, id: ConnectionId, cause: CloseCause) {
+        if self.connections.remove(&id).is_some() {
+            self.outputs.push_back(Output::Close { connection: id, cause });
+        }
+    }
+
+    /// The broker that clients are told is the controller.
+    fn controller(&self) -> Option<BrokerId> {
+        self.brokers.values().find(|broker| broker.is_listed()).map(|broker| broker.id)
+    }
+
+    /// A topic that a client has named for the first time, where the settings allow it.
+    fn create_topic_automatically(&mut self, name: &TopicName) {
+        if !self.settings.flag("auto.create.topics.enable") {
+            return;
+        }
+        let count = self.settings.int("num.partitions");
+        let brokers: Vec<_> = self.brokers.keys().copied().collect();
+        let partitions = brokers.iter().cycle().take(usize::try_from(count).unwrap_or(1));
+        let partitions = partitions.map(|broker| Partition {
+            replicas: vec![*broker],
+            isr: vec![*broker],
+            leader: Some(*broker),
+            leader_epoch: 0,
+            log: log::Log::default(),
+        });
+        let topic = Topic {
+            id: self.new_topic_id(),
+            partitions: partitions.collect(),
+            configs: BTreeMap::new(),
+            read_only: false,
+        };
+        self.topics.insert(TopicName(StrBytes::from_string(name.to_string())), topic);
+    }
+
+    fn new_topic_id(&mut self) -> Uuid {
+        let name = format!("{}/{}", self.name, self.topics_created);
+        self.topics_created += 1;
+        Uuid::from_u128(crate::random::stream(self.seed, "topic-id", &name).u128(..))
+    }
+}
+
+/// 22 characters of URL-safe base 64, as Kafka writes its ids.
+fn short_id(bits: u128) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    (0..22)
+        .map(|place| {
+            let shift = 128 - 6 * (place + 1);
+            let digit = if shift >= 0 { bits >> shift } else { bits << -shift };
+            char::from(DIGITS[(digit & 63) as usize])
+        })
+        .collect()
+}

@@ -1,0 +1,55 @@
+//! Settings of brokers and topics by Kafka's own names, with Kafka's defaults.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::topic::Topic;
+
+/// What the cluster was given; what is absent has Kafka's default.
+#[derive(Debug, Default)]
+pub(super) struct Settings(BTreeMap<String, String>);
+
+/// Kafka 4.1's defaults of what the cluster looks at.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("auto.create.topics.enable", "true"),
+    ("default.replication.factor", "1"),
+    ("min.insync.replicas", "1"),
+    ("num.partitions", "1"),
+];
+
+impl Settings {
+    pub(super) fn new(given: BTreeMap<String, String>) -> Self {
+        Self(given)
+    }
+
+    fn text(&self, name: &str) -> &str {
+        let default = || {
+            let found = DEFAULTS.iter().find(|(known, _)| *known == name);
+            found.unwrap_or_else(|| panic!("`{name}` has no default here")).1
+        };
+        self.0.get(name).map_or_else(default, String::as_str)
+    }
+
+    /// A setting of a topic: its own, or the brokers' under the name that they use for it.
+    #[expect(dead_code, reason = "logs ask for it")]
+    pub(super) fn of_topic<'a>(
+        &'a self,
+        topic: &'a Topic,
+        name: &str,
+        broker_name: &str,
+    ) -> &'a str {
+        topic.configs.get(name).map_or_else(|| self.text(broker_name), String::as_str)
+    }
+
+    pub(super) fn int(&self, name: &str) -> i64 {
+        self.text(name).parse().unwrap_or_default()
+    }
+
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.text(name) == "true"
+    }
+
+    #[expect(dead_code, reason = "groups and transactions ask for it")]
+    pub(super) fn millis(&self, name: &str) -> Duration {
+        super::time::millis(self.int(name))
+    }
+}

@@ -1,0 +1,77 @@
+//! Topics and partitions as the controller knows them.
+
+use std::collections::BTreeMap;
+
+use kafka_protocol::messages::{BrokerId, TopicName};
+use uuid::Uuid;
+
+use super::log::Log;
+
+/// One topic.
+pub(super) struct Topic {
+    pub(super) id: Uuid,
+    pub(super) partitions: Vec<Partition>,
+    /// What was set for this topic, by Kafka's own names.
+    pub(super) configs: BTreeMap<String, String>,
+    /// A mirror that was not promoted: only its link writes to it.
+    pub(super) read_only: bool,
+}
+
+/// One partition. All replicas share one log: whoever is in the ISR has all of it, and whoever is not has it up
+/// to where it was when it went.
+pub(super) struct Partition {
+    /// In the order of preference.
+    pub(super) replicas: Vec<BrokerId>,
+    pub(super) isr: Vec<BrokerId>,
+    pub(super) leader: Option<BrokerId>,
+    pub(super) leader_epoch: i32,
+    pub(super) log: Log,
+}
+
+/// All topics.
+#[derive(Default)]
+pub(super) struct Topics {
+    by_name: BTreeMap<TopicName, Topic>,
+    names: BTreeMap<Uuid, TopicName>,
+}
+
+impl Topics {
+    pub(super) fn insert(&mut self, name: TopicName, topic: Topic) {
+        self.names.insert(topic.id, name.clone());
+        self.by_name.insert(name, topic);
+    }
+
+    pub(super) fn remove(&mut self, name: &TopicName) -> Option<Topic> {
+        let topic = self.by_name.remove(name)?;
+        self.names.remove(&topic.id);
+        Some(topic)
+    }
+
+    pub(super) fn get(&self, name: &TopicName) -> Option<&Topic> {
+        self.by_name.get(name)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &TopicName) -> Option<&mut Topic> {
+        self.by_name.get_mut(name)
+    }
+
+    pub(super) fn name_of(&self, id: Uuid) -> Option<&TopicName> {
+        self.names.get(&id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&TopicName, &Topic)> {
+        self.by_name.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&TopicName, &mut Topic)> {
+        self.by_name.iter_mut()
+    }
+
+    pub(super) fn partition(&self, name: &TopicName, index: i32) -> Option<&Partition> {
+        self.get(name)?.partitions.get(usize::try_from(index).ok()?)
+    }
+
+    pub(super) fn partition_mut(&mut self, name: &TopicName, index: i32) -> Option<&mut Partition> {
+        self.get_mut(name)?.partitions.get_mut(usize::try_from(index).ok()?)
+    }
+}

@@ -1,0 +1,59 @@
+//! Which APIs and versions the cluster offers. What is not served is not advertised.
+
+use std::ops::RangeInclusive;
+
+use kafka_protocol::messages::ApiKey;
+
+/// Whose versions a cluster offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Profile {
+    /// Kafka 3.9.
+    Kafka39,
+    /// Kafka 4.1.
+    Kafka41,
+}
+
+/// One API: its versions in Kafka 3.9 and 4.1, as brokers of these releases were seen to advertise them.
+struct Row {
+    key: ApiKey,
+    kafka39: Option<(i16, i16)>,
+    kafka41: Option<(i16, i16)>,
+}
+
+const fn row(key: ApiKey, kafka39: (i16, i16), kafka41: (i16, i16)) -> Row {
+    Row { key, kafka39: Some(kafka39), kafka41: Some(kafka41) }
+}
+
+const ROWS: &[Row] = &[
+    row(ApiKey::Produce, (0, 11), (0, 13)),
+    row(ApiKey::Fetch, (0, 17), (4, 18)),
+    row(ApiKey::ListOffsets, (0, 9), (1, 10)),
+    row(ApiKey::Metadata, (0, 12), (0, 13)),
+    row(ApiKey::ApiVersions, (0, 4), (0, 4)),
+];
+
+impl Row {
+    fn offered(&self, profile: Profile) -> Option<RangeInclusive<i16>> {
+        let (min, max) = match profile {
+            Profile::Kafka39 => self.kafka39,
+            Profile::Kafka41 => self.kafka41,
+        }?;
+        Some(min..=max)
+    }
+}
+
+/// Every API that a cluster of this profile advertises, with its versions.
+pub fn advertised(profile: Profile) -> impl Iterator<Item = (ApiKey, RangeInclusive<i16>)> {
+    ROWS.iter().filter_map(move |row| Some((row.key, row.offered(profile)?)))
+}
+
+/// Whether a request of this version is served: advertised, and one that the protocol crate knows. The two
+/// differ below Kafka 4's floors (Produce v0 to v2), which brokers advertise for librdkafka's sake and refuse.
+pub fn is_served(profile: Profile, key: ApiKey, version: i16) -> bool {
+    key.valid_versions().min <= version
+        && ROWS
+            .iter()
+            .find(|row| row.key == key)
+            .and_then(|row| row.offered(profile))
+            .is_some_and(|versions| versions.contains(&version))
+}
