@@ -3,7 +3,10 @@
 use std::{fmt::Write as _, process::ExitCode, thread, time::Duration};
 
 use super::client::{Client, ControlArgs};
-use crate::driver::status::{GatewayStatus, RouteStatus};
+use crate::{
+    config::model::FenceMode,
+    driver::status::{GatewayStatus, RouteStatus},
+};
 
 /// Shows the routes of a running gateway.
 #[derive(clap::Args)]
@@ -108,7 +111,7 @@ fn row(route: &RouteStatus) -> [String; 9] {
         route.endpoint.clone(),
         domain,
         observed.phase.label().to_owned(),
-        route.desired.fence.as_ref().map_or("–", |fence| fence.mode.label()).to_owned(),
+        fence(route),
         sessions,
         observed.sessions.in_flight.to_string(),
         format!("{} B", observed.sessions.parked_bytes),
@@ -116,9 +119,42 @@ fn row(route: &RouteStatus) -> [String; 9] {
     ]
 }
 
+/// The fence that stands, and whether it is a hold that lets nobody wait any more.
+fn fence(route: &RouteStatus) -> String {
+    let Some(fence) = &route.desired.fence else { return "–".to_owned() };
+    if fence.mode == FenceMode::Hold && route.observed.gate == "answer" {
+        return "hold, past its bounds: error".to_owned();
+    }
+    fence.mode.label().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Clients of such a route see errors, which an operator who reads `hold` would look for elsewhere.
+    #[test]
+    fn hold_past_its_bounds_can_be_told_from_a_hold() {
+        let status = |gate: &str| -> RouteStatus {
+            serde_json::from_value(serde_json::json!({
+                "name": "sales", "endpoint": "gw.example:9092", "clientView": "neutral",
+                "desired": {
+                    "revision": 7, "domain": "west", "bootstrapServerId": "x",
+                    "fence": {"mode": "hold", "errorCode": 8},
+                },
+                "observed": {
+                    "phase": "fenced", "gate": gate, "domain": "west", "sessions": 0,
+                    "sessionsBehind": 0, "sessionsOnOldTarget": 0, "inFlight": 0, "parkedBytes": 0,
+                    "lastMove": null,
+                },
+                "eligibleDomains": ["west"],
+                "lastChange": {"by": "api", "at": "2026-01-02T03:04:05Z"},
+            }))
+            .expect("a status")
+        };
+        assert_eq!(fence(&status("hold")), "hold");
+        assert_eq!(fence(&status("answer")), "hold, past its bounds: error");
+    }
 
     #[test]
     fn table_shows_a_route_on_its_way() {

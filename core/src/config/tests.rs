@@ -297,3 +297,17 @@ configId: 'a b'
       remedy: write 1 to 64 letters, digits, `.`, `_`, `:` or `-`
     "#);
 }
+
+/// One label twice on a metric, and the whole scrape is refused by Prometheus.
+#[test]
+fn common_tags_that_are_labels_already_are_refused() {
+    let told = faults(&format!(
+        "{DOMAIN_SNIPPET}{ROUTE_SNIPPET}admin: {{commonTags: {{route: a, le: b, env: c}}}}\n"
+    ));
+    insta::assert_snapshot!(told, @r"
+    /etc/gw/gateway.yaml:21:22: admin.commonTags.route: `route` is a label of the gateway's own metrics
+      remedy: give the tag another name
+    /etc/gw/gateway.yaml:21:32: admin.commonTags.le: `le` is a label of the gateway's own metrics
+      remedy: give the tag another name
+    ");
+}

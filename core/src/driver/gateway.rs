@@ -222,6 +222,7 @@ impl<N: Network> Gateway<N> {
         let name = Arc::clone(&domain.name);
         let domain = Arc::downgrade(domain);
         tokio::spawn(async move {
+            let mut failing = false;
             loop {
                 // Only the configuration holds a domain for long.
                 let Some(domain) = domain.upgrade() else { return };
@@ -230,12 +231,22 @@ impl<N: Network> Gateway<N> {
                 };
                 let target = Target { domain: Arc::clone(&name), bootstrap_server_id: server.id };
                 let pause = match probe::probe(&shared, &domain, &target).await {
+                    Ok(_) if failing => {
+                        info!(domain = %name, "the streaming domain answers again");
+                        PROBE_REFRESH
+                    }
                     Ok(_) => PROBE_REFRESH,
                     Err(error) => {
-                        info!(domain = %name, %error, "cannot look at the streaming domain yet");
+                        // Once for an outage: the metric counts every attempt.
+                        if failing {
+                            debug!(domain = %name, %error, "cannot look at the streaming domain");
+                        } else {
+                            warn!(domain = %name, %error, "cannot look at the streaming domain");
+                        }
                         PROBE_AGAIN
                     }
                 };
+                failing = pause == PROBE_AGAIN;
                 drop(domain);
                 sleep(pause).await;
             }
