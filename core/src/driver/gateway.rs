@@ -327,6 +327,13 @@ impl<N: Network> Plane for Gateway<N> {
                 if let Some(domain) = same {
                     domain.reconfigure(Arc::clone(config));
                 } else {
+                    if domains.contains_key(name) {
+                        warn!(
+                            domain = %name,
+                            "bootstrap servers were edited: open sessions stay where they are; another cluster \
+                             needs a streaming domain of its own and a switchover"
+                        );
+                    }
                     let domain = Arc::new(DomainState::new(Arc::clone(config)));
                     fresh.push(Arc::clone(&domain));
                     domains.insert(Arc::clone(name), domain);

@@ -101,3 +101,16 @@ fn edited_limits_count_for_the_end_as_well() {
     gateway.signal("TERM");
     assert_eq!(gateway.ends(), Some(0));
 }
+
+/// An address is edited because a broker has a new name, and the sessions go on; whoever has put another cluster there
+/// must hear that some clients still write to the old one.
+#[test]
+fn edited_bootstrap_server_is_told_with_what_it_does_not_do() {
+    let site = Site::new();
+    let text = site.text("east", "", "");
+    site.save(&text);
+    let gateway = site.start();
+    site.save(&text.replace(":9092'", ":9093'"));
+    let told = gateway.says("bootstrap servers were edited");
+    assert!(told.contains("domain=east") && told.contains("switchover"), "{told}");
+}
