@@ -49,7 +49,6 @@ impl StartError {
     /// What to do; empty where the error says it itself.
     pub fn remedy(&self) -> String {
         match self {
-            Self::Source(_) => String::new(),
             Self::State(error) => error.remedy(),
             Self::Token { .. } => {
                 "write a token into the file and let the gateway's user read it, or name another \
@@ -61,7 +60,7 @@ impl StartError {
             | Self::Admin(admin::ServeError { source, .. }) => {
                 remedy_of_bind(source.kind()).to_owned()
             }
-            Self::Routes(_) => String::new(),
+            Self::Source(_) | Self::Routes(_) => String::new(),
         }
     }
 }
