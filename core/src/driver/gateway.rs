@@ -176,12 +176,7 @@ impl<N: Network> Shared<N> {
         let target = &session.setting().snapshot.target.domain;
         metrics.dropped_nodes(nodes.len());
         if let Some(domain) = self.domain(target) {
-            for node in domain.note_dropped(nodes) {
-                warn!(
-                    domain = %target, %node,
-                    "node id outside `nodeIdRanges`: clients cannot see this broker; widen the ranges"
-                );
-            }
+            domain.warn_of_dropped(nodes);
         }
     }
 }

@@ -82,6 +82,17 @@ fn node_id_stands_in_for_its_placeholder() {
     assert!(site.call(&["status"]).out.starts_with("gateway gw-7,"));
 }
 
+/// The cluster's only broker is node 1: clients would be shown an empty cluster, and nobody would know why.
+#[test]
+fn broker_outside_the_ranges_is_told_before_a_client_misses_it() {
+    let site = Site::new();
+    let servers = format!("endpoint: '{}:9092'}}]", site.address);
+    let with_ranges = format!("{servers}, nodeIdRanges: [{{name: high, start: 5, end: 6}}]");
+    site.save(&site.text("east", "", "").replace(&servers, &with_ranges));
+    let told = site.start().says("outside `nodeIdRanges`");
+    assert!(told.contains("domain=east") && told.contains("node=1"), "{told}");
+}
+
 #[test]
 fn address_of_another_machine_stops_the_start_with_a_remedy_of_its_own() {
     let site = Site::new();
