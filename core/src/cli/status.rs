@@ -1,6 +1,12 @@
 //! `switchyard status`
 
-use std::{fmt::Write as _, process::ExitCode, thread, time::Duration};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
 
 use super::client::{Client, ControlArgs};
 use crate::{
@@ -38,20 +44,16 @@ pub(super) fn run(args: Args) -> ExitCode {
             Ok(status) => status,
             Err(error) => return error.report(),
         };
-        if args.watch && !args.json {
-            print!("{CLEAR_SCREEN}");
-        }
-        if args.json {
-            let text = if args.watch {
-                serde_json::to_string(&status)
-            } else {
-                serde_json::to_string_pretty(&status)
-            };
-            println!("{}", text.unwrap_or_default());
-        } else {
-            print!("{}", table(&status));
-        }
-        if !args.watch {
+        let text = match (args.json, args.watch) {
+            (true, true) => serde_json::to_string(&status).unwrap_or_default() + "\n",
+            (true, false) => serde_json::to_string_pretty(&status).unwrap_or_default() + "\n",
+            (false, true) => CLEAR_SCREEN.to_owned() + &table(&status),
+            (false, false) => table(&status),
+        };
+        let mut out = io::stdout();
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        // Whoever read along may have seen enough.
+        if written.is_err() || !args.watch {
             return ExitCode::SUCCESS;
         }
         thread::sleep(Duration::from_secs(1));
