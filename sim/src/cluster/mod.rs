@@ -16,6 +16,7 @@ mod broker;
 mod connection;
 mod coordinator;
 mod log;
+pub mod mirror;
 mod sasl;
 mod settings;
 mod spec;
@@ -86,6 +87,7 @@ pub struct Cluster {
     next_connection: u64,
     next_ticket: u64,
     topics_created: u64,
+    stand_in: mirror::StandIn,
 }
 
 impl Cluster {
@@ -113,6 +115,7 @@ impl Cluster {
             next_connection: 0,
             next_ticket: 0,
             topics_created: 0,
+            stand_in: mirror::StandIn::default(),
         }
     }
 

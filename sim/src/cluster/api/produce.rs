@@ -7,10 +7,15 @@ use kafka_protocol::{
         ProduceRequest, ProduceResponse, TopicName,
         produce_response::{PartitionProduceResponse, TopicProduceResponse},
     },
+    protocol::StrBytes,
 };
 
 use super::{
-    super::{Cluster, log::split},
+    super::{
+        Cluster,
+        log::split,
+        mirror::{READ_ONLY_ERROR, read_only_message},
+    },
     Context, Reply,
 };
 
@@ -31,6 +36,16 @@ impl Cluster {
             let mut answers = Vec::with_capacity(topic.partition_data.len());
             for partition in topic.partition_data {
                 let answer = PartitionProduceResponse::default().with_index(partition.index);
+                if let Some(name) = name.as_ref().filter(|name| self.is_read_only(name)) {
+                    let message = StrBytes::from_string(read_only_message(name));
+                    answers.push(
+                        answer
+                            .with_error_code(READ_ONLY_ERROR.code())
+                            .with_error_message(Some(message))
+                            .with_base_offset(-1),
+                    );
+                    continue;
+                }
                 let records = partition.records.unwrap_or_default();
                 answers.push(
                     match self.append(context, name.as_ref(), partition.index, &records) {
@@ -47,6 +62,10 @@ impl Cluster {
             );
         }
         if request.acks == 0 { Reply::None } else { Reply::Now(response) }
+    }
+
+    fn is_read_only(&self, name: &TopicName) -> bool {
+        self.topics.get(name).is_some_and(|topic| topic.read_only)
     }
 
     fn append(

@@ -67,7 +67,8 @@ pub(in super::super) fn split(records: &Bytes) -> Result<Vec<Batch>, ResponseErr
         if crc32c::crc32c(&batch[CRC_COUNTS_FROM..]) != crc {
             return Err(ResponseError::CorruptMessage);
         }
-        batches.push(Batch { bytes: batch, base_offset: 0 });
+        let base_offset = i64::from_be_bytes(batch[..8].try_into().expect("eight bytes"));
+        batches.push(Batch { bytes: batch, base_offset });
     }
     Ok(batches)
 }

@@ -65,6 +65,50 @@ impl Log {
         Ok(Appended { base_offset })
     }
 
+    /// Appends a batch that another cluster has placed: its offsets and its leader epoch stay as they are.
+    pub(super) fn append_replicated(&mut self, batch: Batch) {
+        if self.batches.is_empty() && self.start == self.end {
+            self.start = batch.base_offset();
+        }
+        self.end = batch.last_offset() + 1;
+        self.bytes += batch.bytes().len();
+        self.batches.push_back(batch);
+    }
+
+    /// Cuts off what stands at `to` and behind it; a batch that reaches over `to` goes whole.
+    pub(super) fn truncate(&mut self, to: i64) {
+        while let Some(last) = self.batches.back().filter(|last| last.last_offset() >= to) {
+            self.bytes -= last.bytes().len();
+            self.end = last.base_offset();
+            self.batches.pop_back();
+        }
+        self.end = self.end.min(to).max(self.start.min(to));
+        self.start = self.start.min(self.end);
+        self.high_watermark = self.high_watermark.min(self.end);
+    }
+
+    /// Moves the start of the log forward; a batch that reaches over it stays whole.
+    pub(super) fn delete_before(&mut self, offset: i64) {
+        self.start = self.start.max(offset.min(self.end));
+        while let Some(first) =
+            self.batches.front().filter(|first| first.last_offset() < self.start)
+        {
+            self.bytes -= first.bytes().len();
+            self.batches.pop_front();
+        }
+        self.high_watermark = self.high_watermark.max(self.start);
+    }
+
+    /// The log is emptied, and its next record gets `offset`.
+    pub(super) fn start_at(&mut self, offset: i64) {
+        *self = Self { start: offset, end: offset, high_watermark: offset, ..Self::default() };
+    }
+
+    /// Offsets below belong to transactions that are decided, or to none.
+    pub(super) fn last_stable_offset(&self) -> i64 {
+        self.high_watermark
+    }
+
     /// Whole batches from the one that holds `from` on, below `up_to`; the first even if it is larger than
     /// `bytes_max` (KIP-74), unless `bytes_max` is 0.
     pub(super) fn read(&self, from: i64, up_to: i64, bytes_max: usize) -> Bytes {
