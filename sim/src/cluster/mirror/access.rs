@@ -124,6 +124,11 @@ impl Cluster {
         }
     }
 
+    /// The id of a topic.
+    pub(super) fn topic_id(&self, topic: &TopicName) -> Option<Uuid> {
+        self.topics.get(topic).map(|topic| topic.id)
+    }
+
     /// What a topic is, for a copy of it.
     pub(super) fn shape_of(&self, topic: &TopicName) -> Option<Shape> {
         let topic = self.topics.get(topic)?;

@@ -68,6 +68,11 @@ impl Link {
     pub(super) fn fetch(&mut self, now: Time, a: &mut Cluster, b: &mut Cluster) {
         for topic in self.topics.values_mut().filter(|topic| topic.phase.copies()) {
             let Pair { source, target } = Pair::of(topic.direction, &mut *a, &mut *b);
+            if !topic.is_linked(source, target, &self.spec.mode) {
+                // One of the two was deleted: found out at once, so that nothing of another topic is copied.
+                self.next_metadata = now;
+                continue;
+            }
             for index in 0..topic.partitions.len() {
                 if !self.wire.has_room() {
                     return;
@@ -114,7 +119,10 @@ impl Link {
     /// Gives the target what has arrived.
     pub(super) fn deliver(&mut self, now: Time, a: &mut Cluster, b: &mut Cluster) {
         for topic in self.topics.values_mut().filter(|topic| topic.phase.copies()) {
-            let Pair { target, .. } = Pair::of(topic.direction, &mut *a, &mut *b);
+            let Pair { source, target } = Pair::of(topic.direction, &mut *a, &mut *b);
+            if !topic.is_linked(source, target, &self.spec.mode) {
+                continue;
+            }
             let mirror = topic.mirror.clone();
             for (index, partition) in (0..).zip(&mut topic.partitions) {
                 while partition.in_flight.front().is_some_and(|first| first.arrives <= now) {

@@ -201,12 +201,12 @@ impl Link {
             return;
         }
         if self.next_metadata <= now {
-            self.discover(now, a, b);
             self.next_metadata = now + self.spec.metadata_interval;
+            self.discover(now, a, b);
         }
         if self.next_fetch <= now {
-            self.fetch(now, a, b);
             self.next_fetch = now + self.spec.fetch_interval;
+            self.fetch(now, a, b);
         }
         self.deliver(now, a, b);
         if self.next_flush <= now {

@@ -144,6 +144,17 @@ impl Phase {
 }
 
 impl MirrorTopic {
+    /// Whether both topics still are those that were linked. MirrorMaker goes by names alone.
+    pub(super) fn is_linked(&self, source: &Cluster, target: &Cluster, mode: &Mode) -> bool {
+        match mode {
+            Mode::MirrorMaker(_) => true,
+            Mode::ClusterLinking(_) => {
+                source.topic_id(&self.source) == Some(self.source_id)
+                    && target.topic_id(&self.mirror) == Some(self.mirror_id)
+            }
+        }
+    }
+
     /// What is on its way is lost; the next fetch begins where the target is. How many bytes that were.
     pub(super) fn forget_in_flight(&mut self, target: &Cluster, mode: &Mode) -> usize {
         let mut bytes = 0;
