@@ -12,8 +12,21 @@ pub(super) struct Settings(BTreeMap<String, String>);
 const DEFAULTS: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "true"),
     ("default.replication.factor", "1"),
+    ("fetch.max.bytes", "57671680"),
+    ("log.cleanup.policy", "delete"),
+    ("log.message.timestamp.after.max.ms", "3600000"),
+    ("log.message.timestamp.before.max.ms", "9223372036854775807"),
+    ("log.message.timestamp.type", "CreateTime"),
+    ("log.retention.bytes", "-1"),
+    ("log.retention.check.interval.ms", "300000"),
+    ("log.retention.ms", "604800000"),
+    ("log.segment.bytes", "1073741824"),
+    ("max.incremental.fetch.session.cache.slots", "1000"),
+    ("message.max.bytes", "1048588"),
     ("min.insync.replicas", "1"),
     ("num.partitions", "1"),
+    ("producer.id.expiration.check.interval.ms", "600000"),
+    ("producer.id.expiration.ms", "86400000"),
 ];
 
 impl Settings {
@@ -21,7 +34,7 @@ impl Settings {
         Self(given)
     }
 
-    fn text(&self, name: &str) -> &str {
+    pub(super) fn text(&self, name: &str) -> &str {
         let default = || {
             let found = DEFAULTS.iter().find(|(known, _)| *known == name);
             found.unwrap_or_else(|| panic!("`{name}` has no default here")).1

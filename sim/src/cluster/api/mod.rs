@@ -1,12 +1,16 @@
 //! Requests and their answers, one file a family. Each handler is a method of the cluster.
 
 mod fetch;
+mod leadership;
 mod metadata;
 mod offsets;
 mod produce;
 mod versions;
+mod waiting;
 
 pub(super) use fetch::WaitingFetch;
+pub(super) use produce::WaitingProduce;
+pub(super) use waiting::Waits;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::{
