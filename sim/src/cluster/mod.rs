@@ -15,6 +15,7 @@ mod api;
 mod broker;
 mod connection;
 mod coordinator;
+mod group;
 mod log;
 mod sasl;
 mod settings;
@@ -44,6 +45,7 @@ pub use time::Time;
 use api::{Context, WaitingFetch};
 use broker::{Broker, BrokerState};
 use connection::{Connection, Ticket};
+use group::Groups;
 use settings::Settings;
 use timers::{Timer, Timers};
 use topic::{Partition, Topic, Topics};
@@ -77,6 +79,7 @@ pub struct Cluster {
     settings: Settings,
     brokers: BTreeMap<BrokerId, Broker>,
     topics: Topics,
+    groups: Groups,
     connections: BTreeMap<ConnectionId, Connection>,
     waiting_fetches: BTreeMap<Ticket, WaitingFetch>,
     timers: Timers,
@@ -105,6 +108,7 @@ impl Cluster {
             profile: spec.profile,
             settings: Settings::new(spec.settings),
             topics: Topics::default(),
+            groups: Groups::default(),
             connections: BTreeMap::new(),
             waiting_fetches: BTreeMap::new(),
             timers: Timers::default(),
@@ -160,9 +164,10 @@ impl Cluster {
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Fetch(ticket) => self.fetch_is_due(ticket),
+                Timer::Group(id) => self.group_is_due(now, &id),
+                Timer::OffsetExpiry => self.offset_expiry_is_due(now),
                 Timer::Produce(_)
                 | Timer::Delayed(_)
-                | Timer::Group(_)
                 | Timer::Transaction(_)
                 | Timer::Broker(_)
                 | Timer::Housekeeping => {}
