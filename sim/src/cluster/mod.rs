@@ -16,6 +16,7 @@ mod broker;
 mod connection;
 mod coordinator;
 mod fetch_session;
+mod group;
 mod log;
 pub mod mirror;
 mod sasl;
@@ -49,6 +50,7 @@ use broker::{Broker, BrokerState};
 use connection::{Connection, Ticket};
 use fetch_session::FetchSessions;
 use log::LogConfig;
+use group::Groups;
 use settings::Settings;
 use timers::{Timer, Timers};
 use topic::{Partition, Topic, Topics};
@@ -83,6 +85,7 @@ pub struct Cluster {
     settings: Settings,
     brokers: BTreeMap<BrokerId, Broker>,
     topics: Topics,
+    groups: Groups,
     connections: BTreeMap<ConnectionId, Connection>,
     /// What the brokers' settings say of logs; topics may have settings of their own.
     log_defaults: LogConfig,
@@ -103,7 +106,6 @@ pub struct Cluster {
     next_connection: u64,
     next_ticket: u64,
     topics_created: u64,
-    stand_in: mirror::StandIn,
 }
 
 impl Cluster {
@@ -133,6 +135,7 @@ impl Cluster {
             profile: spec.profile,
             settings,
             topics: Topics::default(),
+            groups: Groups::default(),
             connections: BTreeMap::new(),
             waiting_fetches: BTreeMap::new(),
             fetch_waits: Waits::default(),
@@ -145,7 +148,6 @@ impl Cluster {
             next_connection: 0,
             next_ticket: 0,
             topics_created: 0,
-            stand_in: mirror::StandIn::default(),
         }
     }
 
@@ -195,8 +197,10 @@ impl Cluster {
             match timer {
                 Timer::Fetch(ticket) => self.fetch_is_due(ticket),
                 Timer::Produce(ticket) => self.produce_is_due(ticket),
+                Timer::Group(id) => self.group_is_due(now, &id),
+                Timer::OffsetExpiry => self.offset_expiry_is_due(now),
                 Timer::Housekeeping => self.keep_up(now),
-                Timer::Delayed(_) | Timer::Group(_) | Timer::Transaction(_) | Timer::Broker(_) => {}
+                Timer::Delayed(_) | Timer::Transaction(_) | Timer::Broker(_) => {}
             }
         }
         self.serve_ready(now);

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use kafka_protocol::messages::{BrokerId, TopicName};
+use kafka_protocol::{
+    messages::{BrokerId, GroupId, TopicName},
+    protocol::StrBytes,
+};
 use uuid::Uuid;
 
 use super::{
     super::{
         Cluster,
         broker::BrokerState,
-        log::{self, Log},
+        log::{Batch, Log},
         time::Time,
         topic::{Partition, Topic},
     },
@@ -21,12 +24,12 @@ const SCAN_BYTES: usize = 1 << 20;
 
 /// What a group has committed for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in super::super) struct Committed {
-    pub(in super::super) group: String,
-    pub(in super::super) topic: TopicName,
-    pub(in super::super) partition: i32,
-    pub(in super::super) offset: i64,
-    pub(in super::super) metadata: String,
+pub(super) struct GroupOffset {
+    pub(super) group: GroupId,
+    pub(super) topic: TopicName,
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) metadata: StrBytes,
 }
 
 impl Cluster {
@@ -55,6 +58,7 @@ impl Cluster {
     /// or its log does not end there.
     pub(super) fn append_copy(
         &mut self,
+        now: Time,
         topic: &TopicName,
         index: i32,
         batch: &Raw,
@@ -72,27 +76,29 @@ impl Cluster {
         }
         let epoch = if keep_epoch { batch.leader_epoch() } else { partition.leader_epoch };
         let copy = batch.clone().with_leader_epoch(epoch);
-        for batch in log::split(copy.bytes()).expect("the source's log holds valid batches") {
-            partition.log.append_replicated(batch);
-        }
-        partition.log.replicated(partition.log.end());
-        self.wake_fetches(topic, index);
+        let Some(batch) = parsed(&copy) else { return false };
+        let Ok(appended) = partition.log.append_replicated(&batch) else { return false };
+        self.log_has_grown(now, appended.bytes);
+        self.partition_changed(topic, index);
         true
     }
 
     /// Appends a batch as a producer's. The offset that its first record got; `None`: not now.
     pub(super) fn append_produced(
         &mut self,
+        now: Time,
         topic: &TopicName,
         index: i32,
         batch: &Raw,
     ) -> Option<i64> {
         self.served_log(topic, index)?;
-        let partition = self.topics.partition_mut(topic, index)?;
-        let batch = log::split(batch.bytes()).ok()?.pop()?;
-        let appended = partition.log.append(batch, partition.leader_epoch).ok()?;
-        partition.log.replicated(partition.log.end());
-        self.wake_fetches(topic, index);
+        let of_topic = self.topics.get_mut(topic)?;
+        let config = self.log_defaults.of_topic(&of_topic.configs);
+        let partition = of_topic.partitions.get_mut(usize::try_from(index).ok()?)?;
+        let epoch = partition.leader_epoch;
+        let appended = partition.log.append(&parsed(batch)?, &config, now, epoch).ok()?;
+        self.log_has_grown(now, appended.bytes);
+        self.partition_changed(topic, index);
         Some(appended.base_offset)
     }
 
@@ -101,6 +107,7 @@ impl Cluster {
         if let Some(partition) = self.topics.partition_mut(topic, index) {
             partition.log.truncate(to);
         }
+        self.partition_changed(topic, index);
     }
 
     /// Moves the start of a log forward.
@@ -108,13 +115,15 @@ impl Cluster {
         if let Some(partition) = self.topics.partition_mut(topic, index) {
             partition.log.delete_before(offset);
         }
+        self.partition_changed(topic, index);
     }
 
     /// Empties a log; it goes on at `offset`.
     pub(super) fn restart_log(&mut self, topic: &TopicName, index: i32, offset: i64) {
         if let Some(partition) = self.topics.partition_mut(topic, index) {
-            partition.log.start_at(offset);
+            partition.log.restart_at(offset);
         }
+        self.partition_changed(topic, index);
     }
 
     /// Opens or closes a topic to producers.
@@ -188,38 +197,33 @@ impl Cluster {
         }
     }
 
-    /// All that groups have committed.
-    pub(super) fn committed_offsets(&self) -> Vec<Committed> {
-        self.stand_in.committed.values().cloned().collect()
+    /// All that groups have committed for one topic.
+    pub(super) fn group_offsets(&self, topic: &TopicName) -> Vec<GroupOffset> {
+        let of_topic = self.committed_offsets().filter(|(_, of, ..)| *of == topic);
+        of_topic
+            .map(|(group, topic, partition, committed)| GroupOffset {
+                group: group.clone(),
+                topic: topic.clone(),
+                partition,
+                offset: committed.offset,
+                metadata: committed.metadata.clone(),
+            })
+            .collect()
     }
 
     /// What a group has committed for a partition.
-    pub(super) fn committed_offset(
-        &self,
-        group: &str,
-        topic: &TopicName,
-        partition: i32,
-    ) -> Option<i64> {
-        let key = (group.to_owned(), topic.clone(), partition);
-        self.stand_in.committed.get(&key).map(|committed| committed.offset)
+    pub(super) fn group_offset(&self, group: &GroupId, topic: &TopicName, partition: i32) -> Option<i64> {
+        let mut all = self.committed_offsets();
+        let found = all.find(|(of, name, index, _)| (*of, *name, *index) == (group, topic, partition));
+        found.map(|(.., committed)| committed.offset)
     }
 
-    /// Commits for a group without members. `false`: it has members, who know better.
-    pub(super) fn sync_offset(&mut self, _now: Time, committed: &Committed) -> bool {
-        if self.stand_in.active.contains(&committed.group) {
-            return false;
-        }
-        let key = (committed.group.clone(), committed.topic.clone(), committed.partition);
-        self.stand_in.committed.insert(key, committed.clone());
-        true
+    /// Commits for a group without members; one that has some knows better and stays as it is. The leader epoch is
+    /// that of another cluster, and so is left out.
+    pub(super) fn set_group_offset(&mut self, now: Time, offset: &GroupOffset) -> bool {
+        let committed = (offset.offset, -1, offset.metadata.as_str());
+        self.sync_offset(now, &offset.group, &offset.topic, offset.partition, committed).is_ok()
     }
-}
-
-/// Stands where groups will be: commits without members.
-#[derive(Default)]
-pub(in super::super) struct StandIn {
-    pub(in super::super) committed: BTreeMap<(String, TopicName, i32), Committed>,
-    pub(in super::super) active: std::collections::BTreeSet<String>,
 }
 
 /// What a topic is, for a copy of it.
@@ -231,9 +235,13 @@ pub(super) struct Shape {
     pub(super) configs: BTreeMap<String, String>,
 }
 
+fn parsed(batch: &Raw) -> Option<Batch> {
+    Batch::all(batch.bytes()).ok()?.pop()
+}
+
 /// The batch that holds an offset.
 pub(super) fn batch_at(log: &Log, offset: i64) -> Option<Raw> {
-    let found = batches(log.read(offset, offset + 1, 1)).into_iter().next()?;
+    let found = batches(log.read(offset, offset + 1, 1, true).records).into_iter().next()?;
     (found.base_offset() <= offset && offset <= found.last_offset()).then_some(found)
 }
 
@@ -241,7 +249,7 @@ pub(super) fn batch_at(log: &Log, offset: i64) -> Option<Raw> {
 pub(super) fn scan(log: &Log, from: i64, up_to: i64, mut look: impl FnMut(&Raw) -> bool) {
     let mut next = from.max(log.start());
     while next < up_to {
-        let read = batches(log.read(next, up_to, SCAN_BYTES));
+        let read = batches(log.read(next, up_to, SCAN_BYTES, true).records);
         let Some(last) = read.last() else { return };
         next = last.last_offset() + 1;
         if !read.iter().all(&mut look) {

@@ -3,14 +3,18 @@
 //! A fetch takes whole batches below the source's high watermark and gives each the moment of its arrival. Of a
 //! mirror topic the logs are compared first: where the source was cut off, the mirror is too.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use fastrand::Rng;
 
 use super::{
-    super::{Cluster, log::Log, time::Time},
+    super::{
+        Cluster,
+        log::{Aborted, Log},
+        time::Time,
+    },
     Link, LinkEvent, Pair,
-    access::{batch_at, common_end, count_records, scan},
+    access::{batch_at, common_end, count_records},
     raw::{Raw, batches},
     spec::{ClusterLinking, Epochs, Isolation, Lag, MirrorMaker, Mode},
     topic::{InFlight, MirrorPartition, MirrorTopic},
@@ -128,7 +132,7 @@ impl Link {
                 while partition.in_flight.front().is_some_and(|first| first.arrives <= now) {
                     let batch = &partition.in_flight[0].batch;
                     let taken = match &self.spec.mode {
-                        Mode::ClusterLinking(ClusterLinking { epochs, .. }) => target.append_copy(
+                        Mode::ClusterLinking(ClusterLinking { epochs, .. }) => target.append_copy(now, 
                             &mirror,
                             index,
                             batch,
@@ -136,7 +140,7 @@ impl Link {
                         ),
                         Mode::MirrorMaker(maker) => {
                             let produced =
-                                target.append_produced(&mirror, index, &batch.produced_anew());
+                                target.append_produced(now, &mirror, index, &batch.produced_anew());
                             if let Some(base_offset) = produced {
                                 copied(&mut partition.translation, batch, base_offset, maker);
                             }
@@ -225,7 +229,7 @@ fn fetch_mirror(
     let end = target.log_of(&topic.mirror, index).map_or(0, Log::end);
     let start = from.start().min(end);
     target.delete_log_before(&topic.mirror, index, start);
-    let read = batches(from.read(position, from.high_watermark(), FETCH_BYTES_MAX));
+    let read = batches(from.read(position, from.high_watermark(), FETCH_BYTES_MAX, true).records);
     let next = read.last().map_or(position, |last| last.last_offset() + 1);
     Fetched::Batches { batches: read, next, high_watermark: from.high_watermark() }
 }
@@ -265,33 +269,22 @@ fn fetch_copy(topic: &MirrorTopic, index: usize, source: &Cluster, maker: &Mirro
         Isolation::ReadUncommitted => log.high_watermark(),
         Isolation::ReadCommitted => log.last_stable_offset(),
     };
-    let read = batches(log.read(position, up_to, FETCH_BYTES_MAX));
+    let read = batches(log.read(position, up_to, FETCH_BYTES_MAX, true).records);
     let next = read.last().map_or(position, |last| last.last_offset() + 1);
     let aborted = match maker.isolation {
-        Isolation::ReadUncommitted => BTreeSet::new(),
-        Isolation::ReadCommitted => aborted_batches(log, position, next),
+        Isolation::ReadUncommitted => Vec::new(),
+        Isolation::ReadCommitted => log.aborted(position, next),
     };
-    let wanted = |batch: &Raw| !batch.is_control() && !aborted.contains(&batch.base_offset());
+    let wanted = |batch: &Raw| !batch.is_control() && !is_aborted(batch, &aborted);
     let batches = read.into_iter().filter(wanted).collect();
     Fetched::Batches { batches, next, high_watermark: log.high_watermark() }
 }
 
-/// Base offsets of the batches at `from` and behind it, below `up_to`, whose transactions were aborted.
-pub(super) fn aborted_batches(log: &Log, from: i64, up_to: i64) -> BTreeSet<i64> {
-    let mut undecided: Vec<(i64, i64)> = Vec::new();
-    let mut aborted = BTreeSet::new();
-    // A marker may stand behind what is asked for.
-    scan(log, from, log.end(), |batch| {
-        if batch.is_control() {
-            let of_it = |(producer, _): &mut (i64, i64)| *producer == batch.producer_id();
-            let decided: Vec<_> = undecided.extract_if(.., of_it).map(|(_, base)| base).collect();
-            if batch.aborts() {
-                aborted.extend(decided);
-            }
-        } else if batch.is_transactional() && batch.base_offset() < up_to {
-            undecided.push((batch.producer_id(), batch.base_offset()));
-        }
-        batch.base_offset() < up_to || !undecided.is_empty()
-    });
-    aborted
+/// Whether a batch belongs to one of these transactions.
+pub(super) fn is_aborted(batch: &Raw, aborted: &[Aborted]) -> bool {
+    let of_it = |aborted: &Aborted| {
+        aborted.producer_id == batch.producer_id()
+            && (aborted.first_offset..aborted.last_offset).contains(&batch.base_offset())
+    };
+    batch.is_transactional() && aborted.iter().any(of_it)
 }

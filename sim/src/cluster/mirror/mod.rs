@@ -58,8 +58,6 @@ pub use spec::{
 pub use status::{LinkStatus, PartitionStatus, TopicStatus, Unreplicated};
 pub use topic::MirrorState;
 
-pub(super) use access::StandIn;
-
 use super::{Cluster, time::Time};
 use copy::Wire;
 use offsets::Checkpoints;

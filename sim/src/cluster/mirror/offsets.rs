@@ -6,18 +6,18 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kafka_protocol::messages::TopicName;
+use kafka_protocol::messages::{GroupId, TopicName};
 
 use super::{
     super::{Cluster, log::Log, time::Time},
     Link, Pair,
-    access::Committed,
+    access::GroupOffset,
     spec::Mode,
     topic::{MirrorTopic, Phase},
 };
 
 /// What MirrorMaker has last translated: offset at the source and on the target, by group, topic and partition.
-pub(super) type Checkpoints = BTreeMap<(String, TopicName, i32), (i64, i64)>;
+pub(super) type Checkpoints = BTreeMap<(GroupId, TopicName, i32), (i64, i64)>;
 
 impl Link {
     /// How often offsets are carried over; `None`: never.
@@ -80,19 +80,19 @@ impl Link {
     }
 }
 
-fn copy_offset(now: Time, topic: &MirrorTopic, committed: Committed, target: &mut Cluster) {
+fn copy_offset(now: Time, topic: &MirrorTopic, committed: GroupOffset, target: &mut Cluster) {
     let Some(end) = target.log_of(&topic.mirror, committed.partition).map(Log::end) else { return };
     let offset = committed.offset.min(end);
-    let there = target.committed_offset(&committed.group, &topic.mirror, committed.partition);
+    let there = target.group_offset(&committed.group, &topic.mirror, committed.partition);
     if there != Some(offset) {
-        target.sync_offset(now, &Committed { topic: topic.mirror.clone(), offset, ..committed });
+        target.set_group_offset(now, &GroupOffset { topic: topic.mirror.clone(), offset, ..committed });
     }
 }
 
 fn translate_offset(
     now: Time,
     topic: &MirrorTopic,
-    committed: Committed,
+    committed: GroupOffset,
     target: &mut Cluster,
     checkpoints: &mut Checkpoints,
 ) {
@@ -108,8 +108,8 @@ fn translate_offset(
         checkpoints.insert(key.clone(), (upstream, downstream));
     }
     let (_, offset) = checkpoints[&key];
-    let there = target.committed_offset(&committed.group, &topic.mirror, committed.partition);
+    let there = target.group_offset(&committed.group, &topic.mirror, committed.partition);
     if there.is_none_or(|there| there < offset) {
-        target.sync_offset(now, &Committed { topic: topic.mirror.clone(), offset, ..committed });
+        target.set_group_offset(now, &GroupOffset { topic: topic.mirror.clone(), offset, ..committed });
     }
 }

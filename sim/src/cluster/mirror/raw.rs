@@ -52,13 +52,6 @@ impl Raw {
         self.attributes() & TRANSACTIONAL != 0
     }
 
-    /// Of a control batch: whether it aborts. Its one record has a key of version and type, behind length,
-    /// attributes, deltas and the key's length, a byte each.
-    pub(super) fn aborts(&self) -> bool {
-        self.is_control()
-            && self.0.get(HEADER_BYTES + 5..HEADER_BYTES + 9).is_some_and(|key| key[2..] == [0, 0])
-    }
-
     /// Records of clients at `from` and behind it.
     pub(super) fn records_from(&self, from: i64) -> u64 {
         if self.is_control() {

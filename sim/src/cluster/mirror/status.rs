@@ -6,7 +6,7 @@ use super::{
     super::{Cluster, log::Log, time::Time},
     Link, MirrorState, Pair,
     access::{batch_at, common_end, count_records, scan},
-    copy::aborted_batches,
+    copy::is_aborted,
     spec::{Direction, Isolation, Mode},
     topic::{MirrorPartition, MirrorTopic, Phase},
 };
@@ -133,14 +133,14 @@ impl Link {
             Mode::MirrorMaker(maker) => {
                 let begin = partition.delivered;
                 let aborted = match maker.isolation {
-                    Isolation::ReadUncommitted => std::collections::BTreeSet::new(),
-                    Isolation::ReadCommitted => aborted_batches(from, begin, end),
+                    Isolation::ReadUncommitted => Vec::new(),
+                    Isolation::ReadCommitted => from.aborted(begin, end),
                 };
                 let (mut records, mut unconfirmed) = (0, 0);
                 scan(from, begin, end, |batch| {
                     let count = batch.records_from(begin.max(from.start()));
                     match () {
-                        () if aborted.contains(&batch.base_offset()) => {}
+                        () if is_aborted(batch, &aborted) => {}
                         () if batch.base_offset() < high_watermark => records += count,
                         () => unconfirmed += count,
                     }

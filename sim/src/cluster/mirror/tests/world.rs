@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
     messages::{
-        ApiKey, ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader, TopicName,
+        ApiKey, GroupId, ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader, TopicName,
         produce_request::{PartitionProduceData, TopicProduceData},
     },
     protocol::{Decodable, Encodable, StrBytes},
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::super::{
     super::{Cluster, ClusterSpec, ConnectionId, Output, Time},
     Link, LinkSpec,
-    access::{Committed, Shape, scan},
+    access::{GroupOffset, Shape, scan},
     raw::Raw,
 };
 
@@ -42,6 +42,10 @@ pub(super) struct World {
 
 pub(super) fn name(topic: &str) -> TopicName {
     TopicName(StrBytes::from_string(topic.to_owned()))
+}
+
+fn group(group: &str) -> GroupId {
+    GroupId(StrBytes::from_string(group.to_owned()))
 }
 
 /// A linking that steps fast, so that tests need not wait.
@@ -150,19 +154,19 @@ impl World {
     }
 
     pub(super) fn commit(&mut self, side: Side, group: &str, topic: &str, offset: i64) {
-        let committed = Committed {
-            group: group.to_owned(),
+        let offset = GroupOffset {
+            group: self::group(group),
             topic: name(topic),
             partition: 0,
             offset,
-            metadata: String::new(),
+            metadata: StrBytes::from_static_str("here"),
         };
         let now = self.now;
-        assert!(self.side(side).sync_offset(now, &committed), "the group has no members");
+        assert!(self.side(side).set_group_offset(now, &offset), "the group has no members");
     }
 
     pub(super) fn committed(&mut self, side: Side, group: &str, topic: &str) -> Option<i64> {
-        self.side(side).committed_offset(group, &name(topic), 0)
+        self.side(side).group_offset(&self::group(group), &name(topic), 0)
     }
 
     pub(super) fn batches(&mut self, side: Side, topic: &str, partition: i32) -> Vec<Raw> {
