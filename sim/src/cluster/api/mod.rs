@@ -2,11 +2,11 @@
 
 mod consumer_group;
 mod fetch;
-mod leadership;
 mod find_coordinator;
 mod group_admin;
 mod group_membership;
 mod group_offsets;
+mod leadership;
 mod metadata;
 mod offset_fetch;
 mod offsets;
