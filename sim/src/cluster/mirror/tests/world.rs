@@ -296,7 +296,8 @@ pub(super) fn encode(
             producer_epoch: if idempotent { 0 } else { NO_PRODUCER_EPOCH },
             timestamp_type: TimestampType::Creation,
             offset,
-            sequence: if idempotent { i32::try_from(offset).unwrap() } else { -1 },
+            // The encoder puts into one batch only what is numbered on, from -1 where nothing is.
+            sequence: i32::try_from(offset).unwrap() - i32::from(!idempotent),
             timestamp: 1_000_000,
             key: None,
             value: Some(Bytes::from(value)),
