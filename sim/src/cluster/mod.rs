@@ -15,6 +15,7 @@ mod api;
 mod broker;
 mod connection;
 mod coordinator;
+mod inventory;
 mod log;
 mod sasl;
 mod settings;
@@ -38,6 +39,7 @@ use switchyard::wire::{
 use uuid::Uuid;
 
 pub use connection::{CloseCause, ConnectionId};
+pub use inventory::TopicInventory;
 pub use spec::{BrokerSpec, ClusterSpec, SaslSpec};
 pub use time::Time;
 
@@ -133,6 +135,13 @@ impl Cluster {
         };
         self.connections.insert(id, connection);
         Some(id)
+    }
+
+    /// Whether clients can connect to a broker.
+    pub fn is_listening(&self, broker: i32) -> bool {
+        self.brokers
+            .get(&BrokerId(broker))
+            .is_some_and(|broker| broker.state == BrokerState::Running)
     }
 
     /// A client has gone.
