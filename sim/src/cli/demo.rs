@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::{Failure, end};
 use crate::demo::{
-    Demo, DemoError, EAST, PORT_BASE_MAX, Plan, ROUTE, Rates, TOPIC, Totals, WEST, line, table,
-    words,
+    Demo, DemoError, EAST, PORT_BASE_MAX, Plan, ROUTE, Rates, TOPIC, Totals, WEST, line, moves,
+    table, words,
 };
 
 /// Runs a gateway in front of two fake clusters, with some load, to try switchovers on.
@@ -132,12 +132,12 @@ async fn show(demo: &Demo, started: Instant) {
 fn summary(totals: Option<Totals>, switchovers: u64, since: Duration) -> String {
     let Some(totals) = totals else { return words(None, switchovers, since) };
     format!(
-        "In {} s: {} records acknowledged, {} consumed, {} lost, {} duplicated; {switchovers} \
-         switchovers seen.",
+        "In {} s: {} records acknowledged, {} consumed, {} lost, {} duplicated; {} seen.",
         since.as_secs(),
         totals.acknowledged,
         totals.consumed,
         totals.missing,
         totals.duplicated,
+        moves(switchovers),
     )
 }

@@ -14,9 +14,9 @@ use std::{
 use switchyard::driver::ControlHandle;
 use tokio::task::JoinHandle;
 
-use super::{EAST, PARTITIONS, REPLICATION, TOPIC};
+use super::EAST;
 use crate::{
-    ask::{AskError, Connection},
+    ask::AskError,
     serve::SharedCluster,
 };
 

@@ -31,7 +31,7 @@ use crate::{
 use link::Link;
 use load::Load;
 pub use load::Totals;
-pub use table::{Rates, line, table, words};
+pub use table::{Rates, line, moves, table, words};
 
 /// Name of the route.
 pub const ROUTE: &str = "sales";

@@ -65,7 +65,7 @@ pub fn line(look: &Look, rates: Rates, since: Duration) -> String {
     let [route, _, domain, phase, sessions, _, produced, consumed, lag, mirror_lag] =
         row(look, rates);
     format!(
-        "{:4} s  {route} at {domain}, {phase}  {sessions} sessions  {produced} produced/s  \
+        "{} s  {route} at {domain}, {phase}  {sessions} sessions  {produced} produced/s  \
          {consumed} consumed/s  lag {lag}  mirror lag {mirror_lag}",
         since.as_secs()
     )
@@ -73,14 +73,19 @@ pub fn line(look: &Look, rates: Rates, since: Duration) -> String {
 
 /// What it has come to. Records are missing until a consumer has read them.
 pub fn words(totals: Option<Totals>, switchovers: u64, since: Duration) -> String {
-    let time = format!("{} s, {switchovers} switchovers", since.as_secs());
+    let time = format!("{} s, {}", since.as_secs(), moves(switchovers));
     match totals {
         None => time,
         Some(totals) => format!(
-            "{time}, {} acknowledged, {} consumed, {} missing, {} duplicated",
+            "{time}, {} acknowledged, {} consumed, {} not yet, {} twice",
             totals.acknowledged, totals.consumed, totals.missing, totals.duplicated
         ),
     }
+}
+
+/// A number of switchovers.
+pub fn moves(count: u64) -> String {
+    format!("{count} switchover{}", if count == 1 { "" } else { "s" })
 }
 
 fn row(look: &Look, rates: Rates) -> [String; 10] {
