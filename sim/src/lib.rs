@@ -7,5 +7,6 @@ pub mod ask;
 pub mod cli;
 pub mod cluster;
 pub mod demo;
+pub mod linked;
 pub mod random;
 pub mod serve;

@@ -9,7 +9,6 @@ const COORDINATOR_PARTITIONS: u32 = 50;
 
 impl Cluster {
     /// The coordinator of a group or of a transactional id; `None` while no broker is there.
-    #[expect(dead_code, reason = "groups and transactions ask for it")]
     pub(super) fn coordinator_of(&self, key: &str) -> Option<BrokerId> {
         let brokers: Vec<_> = self
             .brokers

@@ -15,14 +15,18 @@ mod api;
 mod broker;
 mod connection;
 mod coordinator;
+mod fetch_session;
+mod group;
 mod inventory;
 mod log;
+pub mod mirror;
 mod sasl;
 mod settings;
 mod spec;
 mod time;
 mod timers;
 mod topic;
+mod upkeep;
 pub mod versions;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -43,12 +47,16 @@ pub use inventory::TopicInventory;
 pub use spec::{BrokerSpec, ClusterSpec, SaslSpec};
 pub use time::Time;
 
-use api::{Context, WaitingFetch};
+use api::{Context, WaitingFetch, WaitingProduce, Waits};
 use broker::{Broker, BrokerState};
 use connection::{Connection, Ticket};
+use fetch_session::FetchSessions;
+use log::LogConfig;
+use group::Groups;
 use settings::Settings;
 use timers::{Timer, Timers};
 use topic::{Partition, Topic, Topics};
+use upkeep::Upkeep;
 use versions::Profile;
 
 /// What the cluster wants done.
@@ -79,8 +87,20 @@ pub struct Cluster {
     settings: Settings,
     brokers: BTreeMap<BrokerId, Broker>,
     topics: Topics,
+    groups: Groups,
     connections: BTreeMap<ConnectionId, Connection>,
+    /// What the brokers' settings say of logs; topics may have settings of their own.
+    log_defaults: LogConfig,
+    /// Bytes that all logs together keep.
+    log_bytes_max: usize,
+    /// `fetch.max.bytes`.
+    fetch_bytes_max: i64,
+    fetch_sessions: FetchSessions,
     waiting_fetches: BTreeMap<Ticket, WaitingFetch>,
+    fetch_waits: Waits,
+    waiting_produces: BTreeMap<Ticket, WaitingProduce>,
+    produce_waits: Waits,
+    upkeep: Upkeep,
     timers: Timers,
     outputs: VecDeque<Output>,
     /// Connections whose next frame can be served.
@@ -99,16 +119,31 @@ impl Cluster {
             let BrokerSpec { host, port, rack, .. } = broker;
             (id, Broker { id, host, port, rack, state: BrokerState::Running })
         });
+        let settings = Settings::new(spec.settings);
+        let sessions_max = settings.int("max.incremental.fetch.session.cache.slots");
+        let session_ids = crate::random::stream(spec.seed, "fetch-session-id", &spec.name);
         Self {
+            log_defaults: LogConfig::of_brokers(&settings),
+            log_bytes_max: spec.log_bytes_max,
+            fetch_bytes_max: settings.int("fetch.max.bytes"),
+            fetch_sessions: FetchSessions::new(
+                usize::try_from(sessions_max).unwrap_or(0),
+                session_ids,
+            ),
             brokers: brokers.collect(),
             cluster_id: StrBytes::from_string(short_id(random.u128(..))),
             name: spec.name,
             seed: spec.seed,
             profile: spec.profile,
-            settings: Settings::new(spec.settings),
+            settings,
             topics: Topics::default(),
+            groups: Groups::default(),
             connections: BTreeMap::new(),
             waiting_fetches: BTreeMap::new(),
+            fetch_waits: Waits::default(),
+            waiting_produces: BTreeMap::new(),
+            produce_waits: Waits::default(),
+            upkeep: Upkeep::default(),
             timers: Timers::default(),
             outputs: VecDeque::new(),
             ready: VecDeque::new(),
@@ -147,6 +182,7 @@ impl Cluster {
     /// A client has gone.
     pub fn close(&mut self, connection: ConnectionId) {
         self.connections.remove(&connection);
+        self.forget_waiting(connection);
     }
 
     /// Whether a request of this connection is being served: until its answer, more frames are only queued.
@@ -169,12 +205,11 @@ impl Cluster {
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Fetch(ticket) => self.fetch_is_due(ticket),
-                Timer::Produce(_)
-                | Timer::Delayed(_)
-                | Timer::Group(_)
-                | Timer::Transaction(_)
-                | Timer::Broker(_)
-                | Timer::Housekeeping => {}
+                Timer::Produce(ticket) => self.produce_is_due(ticket),
+                Timer::Group(id) => self.group_is_due(now, &id),
+                Timer::OffsetExpiry => self.offset_expiry_is_due(now),
+                Timer::Housekeeping => self.keep_up(now),
+                Timer::Delayed(_) | Timer::Transaction(_) | Timer::Broker(_) => {}
             }
         }
         self.serve_ready(now);
@@ -252,6 +287,7 @@ impl Cluster {
 
     fn close_connection(&mut self, id: ConnectionId, cause: CloseCause) {
         if self.connections.remove(&id).is_some() {
+            self.forget_waiting(id);
             self.outputs.push_back(Output::Close { connection: id, cause });
         }
     }
