@@ -30,6 +30,8 @@ const ROWS: &[Row] = &[
     row(ApiKey::ListOffsets, (0, 9), (1, 10)),
     row(ApiKey::Metadata, (0, 12), (0, 13)),
     row(ApiKey::ApiVersions, (0, 4), (0, 4)),
+    row(ApiKey::DeleteRecords, (0, 2), (0, 2)),
+    row(ApiKey::OffsetForLeaderEpoch, (0, 4), (2, 4)),
 ];
 
 impl Row {

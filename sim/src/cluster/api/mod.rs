@@ -63,6 +63,10 @@ impl Cluster {
             ApiKey::Fetch => self.serve(context, body, Self::fetch),
             ApiKey::ListOffsets => self.serve(context, body, Self::list_offsets),
             ApiKey::Metadata => self.serve(context, body, Self::metadata),
+            ApiKey::DeleteRecords => self.serve(context, body, Self::delete_records),
+            ApiKey::OffsetForLeaderEpoch => {
+                self.serve(context, body, Self::offset_for_leader_epoch);
+            }
             ApiKey::ApiVersions => self.serve(context, body, Self::api_versions),
             _ => self.close_connection(context.ticket.connection, CloseCause::InvalidRequest),
         }
