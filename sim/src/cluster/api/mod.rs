@@ -87,6 +87,10 @@ impl Cluster {
             ApiKey::ConsumerGroupDescribe => {
                 self.serve(context, body, Self::consumer_group_describe)
             }
+            ApiKey::DeleteRecords => self.serve(context, body, Self::delete_records),
+            ApiKey::OffsetForLeaderEpoch => {
+                self.serve(context, body, Self::offset_for_leader_epoch)
+            }
             ApiKey::ApiVersions => self.serve(context, body, Self::api_versions),
             _ => self.close_connection(context.ticket.connection, CloseCause::InvalidRequest),
         }

@@ -28,7 +28,7 @@ use super::{
 
 /// Kafka lets one client id alone write to its own topics.
 const INTERNAL_CLIENT_ID: &str = "__admin_client";
-const INTERNAL_TOPICS: [&str; 3] =
+pub(super) const INTERNAL_TOPICS: [&str; 3] =
     ["__consumer_offsets", "__share_group_state", "__transaction_state"];
 
 /// Every replica in the ISR must have the records.
