@@ -116,7 +116,7 @@ pub struct Look {
     /// Of the load, where there is one.
     pub totals: Option<Totals>,
     /// Records that the mirror has yet to copy.
-    pub mirror_lag: Option<i64>,
+    pub mirror_lag: Option<u64>,
     /// Changes of the cluster behind the route.
     pub switchovers: u64,
 }
@@ -141,13 +141,14 @@ impl Demo {
         let clock = machine_clock();
         let spec = |name| ClusterSpec::new(name, 1, &ip.to_string(), plan.ports(name));
         let east = Server::start(TokioNetwork, spec(EAST), ip.into(), clock.clone()).await?;
-        let west = Server::start(TokioNetwork, spec(WEST), ip.into(), clock).await?;
+        let west = Server::start(TokioNetwork, spec(WEST), ip.into(), clock.clone()).await?;
         let mut admin = Connection::open(&plan.bootstrap(EAST)).await?;
         admin.create_topic(TOPIC, PARTITIONS, REPLICATION).await?;
         let directory = TempDir::with_prefix("switchyard-demo-")?;
         let source = gateway::write_configuration(plan, directory.path())?;
         let gateway = Process::start(source, Workers::here()).await?;
-        let link = Link::start(east.cluster(), west.cluster(), gateway.control().clone()).await?;
+        let control = gateway.control().clone();
+        let link = Link::start(east.cluster(), west.cluster(), clock, control);
         let load = plan.load.then(|| Load::start(plan.route(), TOPIC, PARTITIONS));
         Ok(Self { east, west, gateway, link, load, directory })
     }
@@ -175,7 +176,7 @@ impl Demo {
             None => None,
         };
         let switchovers = self.link.switchovers();
-        self.link.stop();
+        drop(self.link);
         self.gateway.stop().await;
         tokio::join!(self.east.stop(), self.west.stop());
         (totals, switchovers)

@@ -141,7 +141,8 @@ impl State {
                         CloseCause::BrokerDown => Ending::Cut,
                         CloseCause::InvalidRequest
                         | CloseCause::Authentication
-                        | CloseCause::Fault => Ending::AfterAnswers,
+                        | CloseCause::Fault
+                        | CloseCause::ProduceFailed => Ending::AfterAnswers,
                     });
                 }
             }
