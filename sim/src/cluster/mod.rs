@@ -22,6 +22,7 @@ mod spec;
 mod time;
 mod timers;
 mod topic;
+mod transaction;
 pub mod versions;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -47,6 +48,7 @@ use connection::{Connection, Ticket};
 use settings::Settings;
 use timers::{Timer, Timers};
 use topic::{Partition, Topic, Topics};
+use transaction::Transactions;
 use versions::Profile;
 
 /// What the cluster wants done.
@@ -77,6 +79,7 @@ pub struct Cluster {
     settings: Settings,
     brokers: BTreeMap<BrokerId, Broker>,
     topics: Topics,
+    transactions: Transactions,
     connections: BTreeMap<ConnectionId, Connection>,
     waiting_fetches: BTreeMap<Ticket, WaitingFetch>,
     timers: Timers,
@@ -105,6 +108,7 @@ impl Cluster {
             profile: spec.profile,
             settings: Settings::new(spec.settings),
             topics: Topics::default(),
+            transactions: Transactions::default(),
             connections: BTreeMap::new(),
             waiting_fetches: BTreeMap::new(),
             timers: Timers::default(),
@@ -160,10 +164,10 @@ impl Cluster {
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Fetch(ticket) => self.fetch_is_due(ticket),
+                Timer::Transaction(id) => self.transaction_is_due(now, &id),
                 Timer::Produce(_)
                 | Timer::Delayed(_)
                 | Timer::Group(_)
-                | Timer::Transaction(_)
                 | Timer::Broker(_)
                 | Timer::Housekeeping => {}
             }

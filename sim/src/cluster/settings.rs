@@ -11,9 +11,17 @@ pub(super) struct Settings(BTreeMap<String, String>);
 /// Kafka 4.1's defaults of what the cluster looks at.
 const DEFAULTS: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "true"),
+    ("connections.max.reauth.ms", "0"),
     ("default.replication.factor", "1"),
     ("min.insync.replicas", "1"),
     ("num.partitions", "1"),
+    // Kafka's default is GSSAPI, which is not served.
+    ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512"),
+    ("sasl.server.max.receive.size", "524288"),
+    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "10000"),
+    ("transaction.max.timeout.ms", "900000"),
+    ("transaction.remove.expired.transaction.cleanup.interval.ms", "3600000"),
+    ("transactional.id.expiration.ms", "604800000"),
 ];
 
 impl Settings {
@@ -21,7 +29,7 @@ impl Settings {
         Self(given)
     }
 
-    fn text(&self, name: &str) -> &str {
+    pub(super) fn text(&self, name: &str) -> &str {
         let default = || {
             let found = DEFAULTS.iter().find(|(known, _)| *known == name);
             found.unwrap_or_else(|| panic!("`{name}` has no default here")).1
@@ -48,7 +56,6 @@ impl Settings {
         self.text(name) == "true"
     }
 
-    #[expect(dead_code, reason = "groups and transactions ask for it")]
     pub(super) fn millis(&self, name: &str) -> Duration {
         super::time::millis(self.int(name))
     }

@@ -30,6 +30,13 @@ const ROWS: &[Row] = &[
     row(ApiKey::ListOffsets, (0, 9), (1, 10)),
     row(ApiKey::Metadata, (0, 12), (0, 13)),
     row(ApiKey::ApiVersions, (0, 4), (0, 4)),
+    row(ApiKey::InitProducerId, (0, 5), (0, 5)),
+    row(ApiKey::AddPartitionsToTxn, (0, 5), (0, 5)),
+    row(ApiKey::AddOffsetsToTxn, (0, 4), (0, 4)),
+    row(ApiKey::EndTxn, (0, 4), (0, 5)),
+    row(ApiKey::DescribeProducers, (0, 0), (0, 0)),
+    row(ApiKey::DescribeTransactions, (0, 0), (0, 0)),
+    row(ApiKey::ListTransactions, (0, 1), (0, 2)),
 ];
 
 impl Row {

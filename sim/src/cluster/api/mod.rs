@@ -1,9 +1,12 @@
 //! Requests and their answers, one file a family. Each handler is a method of the cluster.
 
 mod fetch;
+mod init_producer_id;
 mod metadata;
 mod offsets;
 mod produce;
+mod producers;
+mod transactions;
 mod versions;
 
 pub(super) use fetch::WaitingFetch;
@@ -60,6 +63,13 @@ impl Cluster {
             ApiKey::ListOffsets => self.serve(context, body, Self::list_offsets),
             ApiKey::Metadata => self.serve(context, body, Self::metadata),
             ApiKey::ApiVersions => self.serve(context, body, Self::api_versions),
+            ApiKey::InitProducerId => self.serve(context, body, Self::init_producer_id),
+            ApiKey::AddPartitionsToTxn => self.serve(context, body, Self::add_partitions_to_txn),
+            ApiKey::AddOffsetsToTxn => self.serve(context, body, Self::add_offsets_to_txn),
+            ApiKey::EndTxn => self.serve(context, body, Self::end_txn),
+            ApiKey::DescribeProducers => self.serve(context, body, Self::describe_producers),
+            ApiKey::DescribeTransactions => self.serve(context, body, Self::describe_transactions),
+            ApiKey::ListTransactions => self.serve(context, body, Self::list_transactions),
             _ => self.close_connection(context.ticket.connection, CloseCause::InvalidRequest),
         }
     }

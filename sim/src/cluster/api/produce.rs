@@ -4,13 +4,17 @@ use bytes::Bytes;
 use kafka_protocol::{
     ResponseError,
     messages::{
-        ProduceRequest, ProduceResponse, TopicName,
+        ProduceRequest, ProduceResponse, TopicName, TransactionalId,
         produce_response::{PartitionProduceResponse, TopicProduceResponse},
     },
 };
 
 use super::{
-    super::{Cluster, log::split},
+    super::{
+        Cluster,
+        log::split,
+        transaction::{Membership, Producer},
+    },
     Context, Reply,
 };
 
@@ -32,8 +36,9 @@ impl Cluster {
             for partition in topic.partition_data {
                 let answer = PartitionProduceResponse::default().with_index(partition.index);
                 let records = partition.records.unwrap_or_default();
+                let id = request.transactional_id.as_ref();
                 answers.push(
-                    match self.append(context, name.as_ref(), partition.index, &records) {
+                    match self.append(context, id, name.as_ref(), partition.index, &records) {
                         Ok(base_offset) => answer.with_base_offset(base_offset),
                         Err(error) => answer.with_error_code(error.code()).with_base_offset(-1),
                     },
@@ -52,18 +57,29 @@ impl Cluster {
     fn append(
         &mut self,
         context: &Context,
+        transactional_id: Option<&TransactionalId>,
         name: Option<&TopicName>,
         index: i32,
         records: &Bytes,
     ) -> Result<i64, ResponseError> {
         let name = name.ok_or(ResponseError::UnknownTopicId)?;
+        let batches = split(records)?;
+        for batch in batches.iter().filter(|batch| batch.is_transactional()) {
+            self.verify_or_add_to_transaction(
+                context.now,
+                transactional_id,
+                Producer { id: batch.producer_id(), epoch: batch.producer_epoch() },
+                (name.clone(), index),
+                Membership::of_produce(context.version()),
+            )?;
+        }
         let partition =
             self.topics.partition_mut(name, index).ok_or(ResponseError::UnknownTopicOrPartition)?;
         if partition.leader != Some(context.broker) {
             return Err(ResponseError::NotLeaderOrFollower);
         }
         let mut base_offset = None;
-        for batch in split(records)? {
+        for batch in batches {
             let appended = partition.log.append(batch, partition.leader_epoch)?;
             base_offset.get_or_insert(appended.base_offset);
         }

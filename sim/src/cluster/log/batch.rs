@@ -1,6 +1,6 @@
 //! Record batches of format v2, as they stand on the wire. Only their header is ever read.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::ResponseError;
 
 /// Bytes of a batch's header.
@@ -35,6 +35,18 @@ impl Batch {
         self.base_offset + i64::from(i32::from_be_bytes(self.field(23)))
     }
 
+    pub(in super::super) fn is_transactional(&self) -> bool {
+        i16::from_be_bytes(self.field(21)) & (1 << 4) != 0
+    }
+
+    pub(in super::super) fn producer_id(&self) -> i64 {
+        i64::from_be_bytes(self.field(43))
+    }
+
+    pub(in super::super) fn producer_epoch(&self) -> i16 {
+        i16::from_be_bytes(self.field(51))
+    }
+
     pub(in super::super) fn bytes(&self) -> &Bytes {
         &self.bytes
     }
@@ -48,6 +60,41 @@ impl Batch {
         self.bytes = bytes.freeze();
         self.base_offset = base_offset;
     }
+}
+
+/// A control batch that ends a producer's transaction.
+pub(super) fn marker(
+    producer_id: i64,
+    producer_epoch: i16,
+    commit: bool,
+    coordinator_epoch: i32,
+    timestamp: i64,
+) -> Batch {
+    let mut bytes = BytesMut::with_capacity(HEADER_BYTES + 17);
+    bytes.put_i64(0);
+    bytes.put_i32(66);
+    bytes.put_i32(0);
+    bytes.put_i8(2);
+    bytes.put_u32(0);
+    bytes.put_i16(0b11_0000); // Transactional, control.
+    bytes.put_i32(0);
+    bytes.put_i64(timestamp);
+    bytes.put_i64(timestamp);
+    bytes.put_i64(producer_id);
+    bytes.put_i16(producer_epoch);
+    bytes.put_i32(-1);
+    bytes.put_i32(1);
+    // Length, attributes, deltas and the key's length are varints.
+    bytes.put_slice(&[32, 0, 0, 0, 8]);
+    bytes.put_i16(0);
+    bytes.put_i16(i16::from(commit));
+    bytes.put_u8(12);
+    bytes.put_i16(0);
+    bytes.put_i32(coordinator_epoch);
+    bytes.put_u8(0);
+    let crc = crc32c::crc32c(&bytes[CRC_COUNTS_FROM..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    Batch { bytes: bytes.freeze(), base_offset: 0 }
 }
 
 /// Takes records apart into batches and validates each.

@@ -65,6 +65,22 @@ impl Log {
         Ok(Appended { base_offset })
     }
 
+    /// Ends a producer's transaction.
+    pub(super) fn append_marker(
+        &mut self,
+        producer_id: i64,
+        producer_epoch: i16,
+        commit: bool,
+        coordinator_epoch: i32,
+        timestamp: i64,
+        leader_epoch: i32,
+    ) {
+        let marker =
+            batch::marker(producer_id, producer_epoch, commit, coordinator_epoch, timestamp);
+        // It is a batch of one record.
+        let _ = self.append(marker, leader_epoch);
+    }
+
     /// Whole batches from the one that holds `from` on, below `up_to`; the first even if it is larger than
     /// `bytes_max` (KIP-74), unless `bytes_max` is 0.
     pub(super) fn read(&self, from: i64, up_to: i64, bytes_max: usize) -> Bytes {
