@@ -45,6 +45,7 @@ pub use time::Time;
 use api::{Context, WaitingFetch};
 use broker::{Broker, BrokerState};
 use connection::{Connection, Ticket};
+use sasl::Authentication;
 use settings::Settings;
 use timers::{Timer, Timers};
 use topic::{Partition, Topic, Topics};
@@ -80,6 +81,8 @@ pub struct Cluster {
     brokers: BTreeMap<BrokerId, Broker>,
     topics: Topics,
     transactions: Transactions,
+    /// With them, clients must authenticate.
+    users: Option<sasl::Users>,
     connections: BTreeMap<ConnectionId, Connection>,
     waiting_fetches: BTreeMap<Ticket, WaitingFetch>,
     timers: Timers,
@@ -100,6 +103,7 @@ impl Cluster {
             let BrokerSpec { host, port, rack, .. } = broker;
             (id, Broker { id, host, port, rack, state: BrokerState::Running })
         });
+        let users = spec.sasl.map(|sasl| sasl::Users::new(spec.seed, &spec.name, sasl));
         Self {
             brokers: brokers.collect(),
             cluster_id: StrBytes::from_string(short_id(random.u128(..))),
@@ -109,6 +113,7 @@ impl Cluster {
             settings: Settings::new(spec.settings),
             topics: Topics::default(),
             transactions: Transactions::default(),
+            users,
             connections: BTreeMap::new(),
             waiting_fetches: BTreeMap::new(),
             timers: Timers::default(),
@@ -133,7 +138,11 @@ impl Cluster {
             host: format!("/{host}"),
             queue: VecDeque::new(),
             serving: None,
-            authentication: sasl::Authentication::NotNeeded,
+            authentication: if self.users.is_some() {
+                Authentication::Started { versions_known: false }
+            } else {
+                Authentication::NotNeeded
+            },
         };
         self.connections.insert(id, connection);
         Some(id)
@@ -152,6 +161,12 @@ impl Cluster {
     /// A frame has arrived, without its length.
     pub fn handle_frame(&mut self, now: Time, connection: ConnectionId, frame: Bytes) {
         let Some(state) = self.connections.get_mut(&connection) else { return };
+        let bytes_max = self.settings.int("sasl.server.max.receive.size");
+        if state.authentication.is_pending()
+            && i64::try_from(frame.len()).unwrap_or(i64::MAX) > bytes_max
+        {
+            return self.close_connection(connection, CloseCause::Authentication);
+        }
         state.queue.push_back(frame);
         if state.serving.is_none() {
             self.ready.push_back(connection);
@@ -191,7 +206,11 @@ impl Cluster {
             if connection.serving.is_some() {
                 continue;
             }
-            if let Some(frame) = connection.queue.pop_front() {
+            let Some(frame) = connection.queue.pop_front() else { continue };
+            if connection.authentication.takes_raw_tokens() {
+                self.ready.push_back(id);
+                self.sasl_raw_token(now, id, &frame);
+            } else {
                 self.serve_frame(now, id, frame);
             }
         }
@@ -217,6 +236,9 @@ impl Cluster {
         };
         if !versions::is_served(self.profile, key, head.api_version) {
             return self.close_connection(id, CloseCause::InvalidRequest);
+        }
+        if !self.is_admitted(now, id, key) {
+            return self.close_connection(id, CloseCause::Authentication);
         }
         let client_id = head.client_id.map(|range| frame.slice(range));
         let client_id = client_id.and_then(|bytes| StrBytes::from_utf8(bytes).ok());

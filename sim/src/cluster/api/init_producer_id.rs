@@ -22,9 +22,9 @@ impl Cluster {
     ) -> Reply<InitProducerIdResponse> {
         let response = InitProducerIdResponse::default();
         Reply::Now(match self.initialise(context, request) {
-            Ok(producer) => response
-                .with_producer_id(producer.wire_id())
-                .with_producer_epoch(producer.epoch),
+            Ok(producer) => {
+                response.with_producer_id(producer.wire_id()).with_producer_epoch(producer.epoch)
+            }
             Err(error) => {
                 let error = match error {
                     // Clients that are older know the other name.
@@ -62,7 +62,8 @@ impl Cluster {
             return Err(ResponseError::InvalidRequest);
         }
         let timeout_ms = request.transaction_timeout_ms;
-        if timeout_ms <= 0 || i64::from(timeout_ms) > self.settings.int("transaction.max.timeout.ms")
+        if timeout_ms <= 0
+            || i64::from(timeout_ms) > self.settings.int("transaction.max.timeout.ms")
         {
             return Err(ResponseError::InvalidTransactionTimeout);
         }

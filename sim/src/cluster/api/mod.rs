@@ -6,6 +6,7 @@ mod metadata;
 mod offsets;
 mod produce;
 mod producers;
+mod sasl;
 mod transactions;
 mod versions;
 
@@ -62,6 +63,8 @@ impl Cluster {
             ApiKey::Fetch => self.serve(context, body, Self::fetch),
             ApiKey::ListOffsets => self.serve(context, body, Self::list_offsets),
             ApiKey::Metadata => self.serve(context, body, Self::metadata),
+            ApiKey::SaslHandshake => self.serve(context, body, Self::sasl_handshake),
+            ApiKey::SaslAuthenticate => self.serve(context, body, Self::sasl_authenticate),
             ApiKey::ApiVersions => self.serve(context, body, Self::api_versions),
             ApiKey::InitProducerId => self.serve(context, body, Self::init_producer_id),
             ApiKey::AddPartitionsToTxn => self.serve(context, body, Self::add_partitions_to_txn),

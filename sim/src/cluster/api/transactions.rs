@@ -76,7 +76,8 @@ impl Cluster {
         transaction: &AddPartitionsToTxnTransaction,
     ) -> PartitionErrors {
         let partitions = partitions_of(&transaction.topics);
-        let exists = |(topic, index): &TopicPartition| self.topics.partition(topic, *index).is_some();
+        let exists =
+            |(topic, index): &TopicPartition| self.topics.partition(topic, *index).is_some();
         if !partitions.iter().all(exists) {
             // One that is missing fails all, and Kafka says of the others that they were not tried.
             let error = |partition: &TopicPartition| {
@@ -101,8 +102,8 @@ impl Cluster {
             return partitions
                 .into_iter()
                 .map(|partition| {
-                    let verified =
-                        coordinates.and_then(|()| self.verify_in_transaction(id, producer, &partition));
+                    let verified = coordinates
+                        .and_then(|()| self.verify_in_transaction(id, producer, &partition));
                     (partition, verified.err())
                 })
                 .collect();
@@ -124,13 +125,7 @@ impl Cluster {
         let producer = Producer::new(request.producer_id, request.producer_epoch);
         let partition = offsets_partition(&request.group_id);
         let added = self.check_coordinates(context, id).and_then(|()| {
-            self.add_to_transaction(
-                context.now,
-                id,
-                producer,
-                &[partition],
-                TransactionVersion::V1,
-            )
+            self.add_to_transaction(context.now, id, producer, &[partition], TransactionVersion::V1)
         });
         let code = added.err().map_or(0, |error| for_version(error, context.version()).code());
         Reply::Now(AddOffsetsToTxnResponse::default().with_error_code(code))
@@ -154,8 +149,9 @@ impl Cluster {
         let ended = self
             .check_coordinates(context, id)
             .and_then(|()| self.end_transaction(context.now, context.broker, id, &end));
-        let response = EndTxnResponse::default()
-            .with_error_code(ended.err().map_or(0, |error| for_version(error, context.version()).code()));
+        let response = EndTxnResponse::default().with_error_code(
+            ended.err().map_or(0, |error| for_version(error, context.version()).code()),
+        );
         let producer = ended.unwrap_or(Producer::NONE);
         Reply::Now(
             response.with_producer_id(producer.wire_id()).with_producer_epoch(producer.epoch),
@@ -228,12 +224,13 @@ impl Cluster {
                 && is_long
                 && pattern.as_ref().is_none_or(|pattern| pattern.is_match(id))
         };
-        let states = self.transactions.iter().filter(|(id, it)| is_listed(id, it)).map(|(id, it)| {
-            list_transactions_response::TransactionState::default()
-                .with_transactional_id(id.clone())
-                .with_producer_id(it.producer.wire_id())
-                .with_transaction_state(StrBytes::from_static_str(it.state.name()))
-        });
+        let states =
+            self.transactions.iter().filter(|(id, it)| is_listed(id, it)).map(|(id, it)| {
+                list_transactions_response::TransactionState::default()
+                    .with_transactional_id(id.clone())
+                    .with_producer_id(it.producer.wire_id())
+                    .with_transaction_state(StrBytes::from_static_str(it.state.name()))
+            });
         Reply::Now(
             response
                 .with_unknown_state_filters(unknown.collect())
@@ -292,7 +289,9 @@ fn describe(transaction: &Transaction) -> describe_transactions_response::Transa
     });
     describe_transactions_response::TransactionState::default()
         .with_transaction_state(StrBytes::from_static_str(transaction.state.name()))
-        .with_transaction_timeout_ms(i32::try_from(transaction.timeout.as_millis()).unwrap_or(i32::MAX))
+        .with_transaction_timeout_ms(
+            i32::try_from(transaction.timeout.as_millis()).unwrap_or(i32::MAX),
+        )
         .with_transaction_start_time_ms(transaction.started.map_or(-1, super::super::Time::ms))
         .with_producer_id(transaction.producer.wire_id())
         .with_producer_epoch(transaction.producer.epoch)

@@ -10,12 +10,8 @@ use kafka_protocol::{
 
 use super::{
     super::{
-        Cluster,
-        broker::BrokerState,
-        coordinator::coordinator_partition,
-        time::Time,
-        timers::Timer,
-        versions::Profile,
+        Cluster, broker::BrokerState, coordinator::coordinator_partition, time::Time,
+        timers::Timer, versions::Profile,
     },
     End, Ended, Initialise, Initialised, Patience, Producer, TopicPartition, TransactionVersion,
 };
@@ -113,9 +109,7 @@ impl Cluster {
         partition: &TopicPartition,
     ) -> Result<(), ResponseError> {
         let transaction = self.transactions.get(id);
-        transaction
-            .ok_or(ResponseError::InvalidProducerIdMapping)?
-            .verify(producer, partition)
+        transaction.ok_or(ResponseError::InvalidProducerIdMapping)?.verify(producer, partition)
     }
 
     /// EndTxn. Gives what the producer is from now on.
@@ -145,7 +139,8 @@ impl Cluster {
         membership: Membership,
     ) -> Result<(), ResponseError> {
         let id = id.ok_or(ResponseError::TransactionalIdAuthorizationFailed)?;
-        self.join_transaction(now, id, producer, partition, membership).map_err(|error| match error {
+        self.join_transaction(now, id, producer, partition, membership).map_err(|error| match error
+        {
             // Clients of before TV2 do not expect it here; this one makes them try again.
             ResponseError::ConcurrentTransactions if membership != Membership::Implicit => {
                 ResponseError::NotEnoughReplicas

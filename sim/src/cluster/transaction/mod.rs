@@ -36,8 +36,8 @@ use super::{settings::Settings, time::Time};
 
 pub(super) use markers::{Membership, offsets_partition};
 pub(super) use producer_ids::{NO_PRODUCER_EPOCH, NO_PRODUCER_ID, Producer, ProducerIds};
-pub(super) use state::{TopicPartition, Transaction, TransactionState, TransactionVersion};
 use state::{Ended, Initialised};
+pub(super) use state::{TopicPartition, Transaction, TransactionState, TransactionVersion};
 
 /// Transactional ids that are kept. Beyond, the one that was not used for longest is forgotten, as if it had expired.
 const TRANSACTIONAL_IDS_MAX: usize = 20_000;
@@ -124,8 +124,9 @@ impl Transactions {
     ) -> Result<Ended, ResponseError> {
         let Self { by_id, producer_ids } = self;
         let transaction = by_id.get_mut(id).ok_or(ResponseError::InvalidProducerIdMapping)?;
-        transaction
-            .end(now, request.producer, request.commit, request.version, || producer_ids.take(broker))
+        transaction.end(now, request.producer, request.commit, request.version, || {
+            producer_ids.take(broker)
+        })
     }
 
     /// Forgets the id that was not used for longest, where there are too many.

@@ -24,8 +24,7 @@ pub(in super::super) struct Producer {
 
 impl Producer {
     /// Nobody: what answers carry beside an error.
-    pub(in super::super) const NONE: Self =
-        Self { id: NO_PRODUCER_ID, epoch: NO_PRODUCER_EPOCH };
+    pub(in super::super) const NONE: Self = Self { id: NO_PRODUCER_ID, epoch: NO_PRODUCER_EPOCH };
 
     /// As requests carry it.
     pub(in super::super) fn new(id: messages::ProducerId, epoch: i16) -> Self {
