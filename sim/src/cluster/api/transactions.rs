@@ -109,9 +109,8 @@ impl Cluster {
                 .collect();
         }
         let all: Vec<_> = partitions.into_iter().collect();
-        let version = adding_version(context.version());
-        let added = coordinates
-            .and_then(|()| self.add_to_transaction(context.now, id, producer, &all, version));
+        let added =
+            coordinates.and_then(|()| self.add_to_transaction(context.now, id, producer, &all));
         let error = added.err().map(|error| for_version(error, context.version()));
         all.into_iter().map(|partition| (partition, error)).collect()
     }
@@ -124,9 +123,9 @@ impl Cluster {
         let id = &request.transactional_id;
         let producer = Producer::new(request.producer_id, request.producer_epoch);
         let partition = offsets_partition(&request.group_id);
-        let added = self.check_coordinates(context, id).and_then(|()| {
-            self.add_to_transaction(context.now, id, producer, &[partition], TransactionVersion::V1)
-        });
+        let added = self
+            .check_coordinates(context, id)
+            .and_then(|()| self.add_to_transaction(context.now, id, producer, &[partition]));
         let code = added.err().map_or(0, |error| for_version(error, context.version()).code());
         Reply::Now(AddOffsetsToTxnResponse::default().with_error_code(code))
     }
@@ -245,11 +244,6 @@ fn for_version(error: ResponseError, version: i16) -> ResponseError {
         ResponseError::ProducerFenced if version < 2 => ResponseError::InvalidProducerEpoch,
         error => error,
     }
-}
-
-/// How a transaction is begun: brokers send v5 for the clients of version 2, who never ask for it themselves.
-fn adding_version(version: i16) -> TransactionVersion {
-    if version >= 5 { TransactionVersion::V2 } else { TransactionVersion::V1 }
 }
 
 fn partitions_of(topics: &[AddPartitionsToTxnTopic]) -> BTreeSet<TopicPartition> {

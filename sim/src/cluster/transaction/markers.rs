@@ -93,9 +93,8 @@ impl Cluster {
         id: &TransactionalId,
         producer: Producer,
         partitions: &[TopicPartition],
-        version: TransactionVersion,
     ) -> Result<(), ResponseError> {
-        if self.transactions.get_mut(id)?.add(now, producer, partitions, version)? {
+        if self.transactions.get_mut(id)?.add(now, producer, partitions)? {
             self.settle_transaction(now, id);
         }
         Ok(())
@@ -176,9 +175,7 @@ impl Cluster {
             return Err(ResponseError::CoordinatorNotAvailable);
         }
         let joined = match membership {
-            Membership::Implicit => {
-                self.add_to_transaction(now, id, producer, &[partition], TransactionVersion::V2)
-            }
+            Membership::Implicit => self.add_to_transaction(now, id, producer, &[partition]),
             Membership::Required | Membership::RequiredAbortable => {
                 self.verify_in_transaction(id, producer, &partition)
             }

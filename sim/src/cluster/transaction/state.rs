@@ -95,8 +95,6 @@ pub(in super::super) struct Transaction {
     previous_epoch: i16,
     /// What the producer becomes when the markers are written, because its epochs are used up.
     next_producer_id: Option<i64>,
-    /// How the transaction that is or was last was begun or ended.
-    version: TransactionVersion,
     last_update: Time,
 }
 
@@ -112,7 +110,6 @@ impl Transaction {
             previous_producer_id: NO_PRODUCER_ID,
             previous_epoch: NO_PRODUCER_EPOCH,
             next_producer_id: None,
-            version: TransactionVersion::V1,
             last_update: now,
         }
     }
@@ -152,7 +149,6 @@ impl Transaction {
         self.state = TransactionState::Empty;
         self.timeout = timeout;
         self.started = None;
-        self.version = TransactionVersion::V1;
         self.last_update = now;
         Ok(Initialised::As(self.producer))
     }
@@ -186,7 +182,6 @@ impl Transaction {
         now: Time,
         producer: Producer,
         partitions: &[TopicPartition],
-        version: TransactionVersion,
     ) -> Result<bool, ResponseError> {
         if self.state.is_prepared() {
             return Err(ResponseError::ConcurrentTransactions);
@@ -201,7 +196,6 @@ impl Transaction {
             self.started = Some(now);
         }
         self.partitions.extend(partitions.iter().map(owned));
-        self.version = version;
         self.last_update = now;
         Ok(true)
     }
@@ -260,7 +254,6 @@ impl Transaction {
             }
             (TransactionState::Ongoing, _) => {
                 self.prepare(now, commit);
-                self.version = TransactionVersion::V1;
                 Ok(Ended::Prepared(self.producer))
             }
             (TransactionState::CompleteCommit, true) | (TransactionState::CompleteAbort, false) => {
@@ -287,9 +280,9 @@ impl Transaction {
         let repeats_rotation = self.previous_producer_id == producer.id
             && producer.epoch == CLIENT_EPOCH_MAX
             && self.producer.epoch == 0;
-        // Epochs rise with every end, so the one before the current tells a repetition from a new request.
-        let repeats_bump = self.version == TransactionVersion::V2
-            && producer.epoch.checked_add(1) == Some(self.producer.epoch);
+        // Epochs rise with every end, so the one before the current tells a repetition from a new request. How the
+        // last transaction was ended in truth is not looked at: Kafka does not either.
+        let repeats_bump = producer.epoch.checked_add(1) == Some(self.producer.epoch);
         if self.producer.id != producer.id && !repeats_rotation {
             return Err(ResponseError::InvalidProducerIdMapping);
         }
@@ -325,7 +318,6 @@ impl Transaction {
             TransactionVersion::V1 => {
                 self.producer.epoch = self.producer.epoch.saturating_add(1);
                 self.previous_epoch = NO_PRODUCER_EPOCH;
-                self.version = TransactionVersion::V1;
             }
             TransactionVersion::V2 => self.bump_at_end(),
         }
@@ -334,7 +326,6 @@ impl Transaction {
     fn bump_at_end(&mut self) {
         self.previous_epoch = self.producer.epoch;
         self.producer.epoch = self.producer.epoch.saturating_add(1);
-        self.version = TransactionVersion::V2;
     }
 
     fn prepare(&mut self, now: Time, commit: bool) {
