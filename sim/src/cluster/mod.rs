@@ -15,6 +15,7 @@ mod api;
 mod broker;
 mod connection;
 mod coordinator;
+mod fetch_session;
 mod log;
 mod sasl;
 mod settings;
@@ -23,6 +24,7 @@ mod time;
 mod timers;
 mod topic;
 mod transaction;
+mod upkeep;
 pub mod versions;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -42,14 +44,17 @@ pub use connection::{CloseCause, ConnectionId};
 pub use spec::{BrokerSpec, ClusterSpec, SaslSpec};
 pub use time::Time;
 
-use api::{Context, WaitingFetch};
+use api::{Context, WaitingFetch, WaitingProduce, Waits};
 use broker::{Broker, BrokerState};
 use connection::{Connection, Ticket};
+use fetch_session::FetchSessions;
+use log::LogConfig;
 use sasl::Authentication;
 use settings::Settings;
 use timers::{Timer, Timers};
 use topic::{Partition, Topic, Topics};
 use transaction::Transactions;
+use upkeep::Upkeep;
 use versions::Profile;
 
 /// What the cluster wants done.
@@ -84,7 +89,18 @@ pub struct Cluster {
     /// With them, clients must authenticate.
     users: Option<sasl::Users>,
     connections: BTreeMap<ConnectionId, Connection>,
+    /// What the brokers' settings say of logs; topics may have settings of their own.
+    log_defaults: LogConfig,
+    /// Bytes that all logs together keep.
+    log_bytes_max: usize,
+    /// `fetch.max.bytes`.
+    fetch_bytes_max: i64,
+    fetch_sessions: FetchSessions,
     waiting_fetches: BTreeMap<Ticket, WaitingFetch>,
+    fetch_waits: Waits,
+    waiting_produces: BTreeMap<Ticket, WaitingProduce>,
+    produce_waits: Waits,
+    upkeep: Upkeep,
     timers: Timers,
     outputs: VecDeque<Output>,
     /// Connections whose next frame can be served.
@@ -104,18 +120,32 @@ impl Cluster {
             (id, Broker { id, host, port, rack, state: BrokerState::Running })
         });
         let users = spec.sasl.map(|sasl| sasl::Users::new(spec.seed, &spec.name, sasl));
+        let settings = Settings::new(spec.settings);
+        let sessions_max = settings.int("max.incremental.fetch.session.cache.slots");
+        let session_ids = crate::random::stream(spec.seed, "fetch-session-id", &spec.name);
         Self {
+            log_defaults: LogConfig::of_brokers(&settings),
+            log_bytes_max: spec.log_bytes_max,
+            fetch_bytes_max: settings.int("fetch.max.bytes"),
+            fetch_sessions: FetchSessions::new(
+                usize::try_from(sessions_max).unwrap_or(0),
+                session_ids,
+            ),
             brokers: brokers.collect(),
             cluster_id: StrBytes::from_string(short_id(random.u128(..))),
             name: spec.name,
             seed: spec.seed,
             profile: spec.profile,
-            settings: Settings::new(spec.settings),
+            settings,
             topics: Topics::default(),
             transactions: Transactions::default(),
             users,
             connections: BTreeMap::new(),
             waiting_fetches: BTreeMap::new(),
+            fetch_waits: Waits::default(),
+            waiting_produces: BTreeMap::new(),
+            produce_waits: Waits::default(),
+            upkeep: Upkeep::default(),
             timers: Timers::default(),
             outputs: VecDeque::new(),
             ready: VecDeque::new(),
@@ -151,6 +181,7 @@ impl Cluster {
     /// A client has gone.
     pub fn close(&mut self, connection: ConnectionId) {
         self.connections.remove(&connection);
+        self.forget_waiting(connection);
     }
 
     /// Whether a request of this connection is being served: until its answer, more frames are only queued.
@@ -180,11 +211,9 @@ impl Cluster {
             match timer {
                 Timer::Fetch(ticket) => self.fetch_is_due(ticket),
                 Timer::Transaction(id) => self.transaction_is_due(now, &id),
-                Timer::Produce(_)
-                | Timer::Delayed(_)
-                | Timer::Group(_)
-                | Timer::Broker(_)
-                | Timer::Housekeeping => {}
+                Timer::Produce(ticket) => self.produce_is_due(ticket),
+                Timer::Housekeeping => self.keep_up(now),
+                Timer::Delayed(_) | Timer::Group(_) | Timer::Broker(_) => {}
             }
         }
         self.serve_ready(now);
@@ -269,6 +298,7 @@ impl Cluster {
 
     fn close_connection(&mut self, id: ConnectionId, cause: CloseCause) {
         if self.connections.remove(&id).is_some() {
+            self.forget_waiting(id);
             self.outputs.push_back(Output::Close { connection: id, cause });
         }
     }

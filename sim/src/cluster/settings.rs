@@ -13,6 +13,17 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "true"),
     ("connections.max.reauth.ms", "0"),
     ("default.replication.factor", "1"),
+    ("fetch.max.bytes", "57671680"),
+    ("log.cleanup.policy", "delete"),
+    ("log.message.timestamp.after.max.ms", "3600000"),
+    ("log.message.timestamp.before.max.ms", "9223372036854775807"),
+    ("log.message.timestamp.type", "CreateTime"),
+    ("log.retention.bytes", "-1"),
+    ("log.retention.check.interval.ms", "300000"),
+    ("log.retention.ms", "604800000"),
+    ("log.segment.bytes", "1073741824"),
+    ("max.incremental.fetch.session.cache.slots", "1000"),
+    ("message.max.bytes", "1048588"),
     ("min.insync.replicas", "1"),
     ("num.partitions", "1"),
     // Kafka's default is GSSAPI, which is not served.
@@ -22,6 +33,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("transaction.max.timeout.ms", "900000"),
     ("transaction.remove.expired.transaction.cleanup.interval.ms", "3600000"),
     ("transactional.id.expiration.ms", "604800000"),
+    ("producer.id.expiration.check.interval.ms", "600000"),
+    ("producer.id.expiration.ms", "86400000"),
 ];
 
 impl Settings {

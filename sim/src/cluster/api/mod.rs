@@ -2,6 +2,7 @@
 
 mod fetch;
 mod init_producer_id;
+mod leadership;
 mod metadata;
 mod offsets;
 mod produce;
@@ -9,8 +10,11 @@ mod producers;
 mod sasl;
 mod transactions;
 mod versions;
+mod waiting;
 
 pub(super) use fetch::WaitingFetch;
+pub(super) use produce::WaitingProduce;
+pub(super) use waiting::Waits;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::{

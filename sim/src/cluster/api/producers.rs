@@ -41,7 +41,15 @@ impl Cluster {
         if partition.leader != Some(context.broker) {
             return Err(ResponseError::NotLeaderOrFollower);
         }
-        // Logs do not keep producers yet.
-        Ok(Vec::new())
+        let states = partition.log.producers().map(|(id, producer)| {
+            ProducerState::default()
+                .with_producer_id(id.into())
+                .with_producer_epoch(i32::from(producer.epoch))
+                .with_last_sequence(producer.last_sequence())
+                .with_last_timestamp(producer.last_timestamp)
+                .with_coordinator_epoch(producer.coordinator_epoch)
+                .with_current_txn_start_offset(producer.open_since.unwrap_or(-1))
+        });
+        Ok(states.collect())
     }
 }

@@ -10,7 +10,7 @@ use kafka_protocol::{
 
 use super::{
     super::{
-        Cluster, broker::BrokerState, coordinator::coordinator_partition, time::Time,
+        Cluster, broker::BrokerState, coordinator::coordinator_partition, log::Marker, time::Time,
         timers::Timer, versions::Profile,
     },
     End, Ended, Initialise, Initialised, Patience, Producer, TopicPartition, TransactionVersion,
@@ -132,12 +132,11 @@ impl Cluster {
     pub(in super::super) fn verify_or_add_to_transaction(
         &mut self,
         now: Time,
-        id: Option<&TransactionalId>,
+        id: &TransactionalId,
         producer: Producer,
         partition: TopicPartition,
         membership: Membership,
     ) -> Result<(), ResponseError> {
-        let id = id.ok_or(ResponseError::TransactionalIdAuthorizationFailed)?;
         self.join_transaction(now, id, producer, partition, membership).map_err(|error| match error
         {
             // Clients of before TV2 do not expect it here; this one makes them try again.
@@ -259,16 +258,18 @@ impl Cluster {
         if leader.is_none_or(|leader| leader.state != BrokerState::Running) {
             return false;
         }
-        partition.log.append_marker(
-            producer.id,
-            producer.epoch,
+        let marker = Marker {
+            producer_id: producer.id,
+            producer_epoch: producer.epoch,
             commit,
-            COORDINATOR_EPOCH,
-            now.ms(),
-            partition.leader_epoch,
-        );
-        partition.log.replicated(partition.log.end());
-        self.wake_fetches(topic, index);
+            coordinator_epoch: COORDINATOR_EPOCH,
+            timestamp: now.ms(),
+        };
+        if partition.log.append_marker(&marker, partition.leader_epoch).is_ok() {
+            partition.log.replicated(&partition.isr);
+            self.partition_changed(topic, index);
+        }
+        // One that the log refuses comes from a producer that was fenced there: Kafka gives it up too.
         true
     }
 
