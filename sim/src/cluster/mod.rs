@@ -26,6 +26,7 @@ mod spec;
 mod time;
 mod timers;
 mod topic;
+mod transaction;
 mod upkeep;
 pub mod versions;
 
@@ -53,9 +54,11 @@ use connection::{Connection, Ticket};
 use fetch_session::FetchSessions;
 use log::LogConfig;
 use group::Groups;
+use sasl::Authentication;
 use settings::Settings;
 use timers::{Timer, Timers};
 use topic::{Partition, Topic, Topics};
+use transaction::Transactions;
 use upkeep::Upkeep;
 use versions::Profile;
 
@@ -88,6 +91,9 @@ pub struct Cluster {
     brokers: BTreeMap<BrokerId, Broker>,
     topics: Topics,
     groups: Groups,
+    transactions: Transactions,
+    /// With them, clients must authenticate.
+    users: Option<sasl::Users>,
     connections: BTreeMap<ConnectionId, Connection>,
     /// What the brokers' settings say of logs; topics may have settings of their own.
     log_defaults: LogConfig,
@@ -119,6 +125,7 @@ impl Cluster {
             let BrokerSpec { host, port, rack, .. } = broker;
             (id, Broker { id, host, port, rack, state: BrokerState::Running })
         });
+        let users = spec.sasl.map(|sasl| sasl::Users::new(spec.seed, &spec.name, sasl));
         let settings = Settings::new(spec.settings);
         let sessions_max = settings.int("max.incremental.fetch.session.cache.slots");
         let session_ids = crate::random::stream(spec.seed, "fetch-session-id", &spec.name);
@@ -138,6 +145,8 @@ impl Cluster {
             settings,
             topics: Topics::default(),
             groups: Groups::default(),
+            transactions: Transactions::default(),
+            users,
             connections: BTreeMap::new(),
             waiting_fetches: BTreeMap::new(),
             fetch_waits: Waits::default(),
@@ -166,7 +175,11 @@ impl Cluster {
             host: format!("/{host}"),
             queue: VecDeque::new(),
             serving: None,
-            authentication: sasl::Authentication::NotNeeded,
+            authentication: if self.users.is_some() {
+                Authentication::Started { versions_known: false }
+            } else {
+                Authentication::NotNeeded
+            },
         };
         self.connections.insert(id, connection);
         Some(id)
@@ -193,6 +206,12 @@ impl Cluster {
     /// A frame has arrived, without its length.
     pub fn handle_frame(&mut self, now: Time, connection: ConnectionId, frame: Bytes) {
         let Some(state) = self.connections.get_mut(&connection) else { return };
+        let bytes_max = self.settings.int("sasl.server.max.receive.size");
+        if state.authentication.is_pending()
+            && i64::try_from(frame.len()).unwrap_or(i64::MAX) > bytes_max
+        {
+            return self.close_connection(connection, CloseCause::Authentication);
+        }
         state.queue.push_back(frame);
         if state.serving.is_none() {
             self.ready.push_back(connection);
@@ -205,11 +224,12 @@ impl Cluster {
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Fetch(ticket) => self.fetch_is_due(ticket),
+                Timer::Transaction(id) => self.transaction_is_due(now, &id),
                 Timer::Produce(ticket) => self.produce_is_due(ticket),
                 Timer::Group(id) => self.group_is_due(now, &id),
                 Timer::OffsetExpiry => self.offset_expiry_is_due(now),
                 Timer::Housekeeping => self.keep_up(now),
-                Timer::Delayed(_) | Timer::Transaction(_) | Timer::Broker(_) => {}
+                Timer::Delayed(_) | Timer::Broker(_) => {}
             }
         }
         self.serve_ready(now);
@@ -231,7 +251,11 @@ impl Cluster {
             if connection.serving.is_some() {
                 continue;
             }
-            if let Some(frame) = connection.queue.pop_front() {
+            let Some(frame) = connection.queue.pop_front() else { continue };
+            if connection.authentication.takes_raw_tokens() {
+                self.ready.push_back(id);
+                self.sasl_raw_token(now, id, &frame);
+            } else {
                 self.serve_frame(now, id, frame);
             }
         }
@@ -257,6 +281,9 @@ impl Cluster {
         };
         if !versions::is_served(self.profile, key, head.api_version) {
             return self.close_connection(id, CloseCause::InvalidRequest);
+        }
+        if !self.is_admitted(now, id, key) {
+            return self.close_connection(id, CloseCause::Authentication);
         }
         let client_id = head.client_id.map(|range| frame.slice(range));
         let client_id = client_id.and_then(|bytes| StrBytes::from_utf8(bytes).ok());

@@ -11,6 +11,7 @@ pub(super) struct Settings(BTreeMap<String, String>);
 /// Kafka 4.1's defaults of what the cluster looks at.
 const DEFAULTS: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "true"),
+    ("connections.max.reauth.ms", "0"),
     ("default.replication.factor", "1"),
     ("fetch.max.bytes", "57671680"),
     ("log.cleanup.policy", "delete"),
@@ -25,6 +26,13 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("message.max.bytes", "1048588"),
     ("min.insync.replicas", "1"),
     ("num.partitions", "1"),
+    // Kafka's default is GSSAPI, which is not served.
+    ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512"),
+    ("sasl.server.max.receive.size", "524288"),
+    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "10000"),
+    ("transaction.max.timeout.ms", "900000"),
+    ("transaction.remove.expired.transaction.cleanup.interval.ms", "3600000"),
+    ("transactional.id.expiration.ms", "604800000"),
     ("producer.id.expiration.check.interval.ms", "600000"),
     ("producer.id.expiration.ms", "86400000"),
     ("group.consumer.heartbeat.interval.ms", "5000"),

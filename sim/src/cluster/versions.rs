@@ -46,6 +46,16 @@ const ROWS: &[Row] = &[
     row(ApiKey::ConsumerGroupDescribe, (0, 0), (0, 1)),
     row(ApiKey::DeleteRecords, (0, 2), (0, 2)),
     row(ApiKey::OffsetForLeaderEpoch, (0, 4), (2, 4)),
+    row(ApiKey::SaslHandshake, (0, 1), (0, 1)),
+    row(ApiKey::ApiVersions, (0, 4), (0, 4)),
+    row(ApiKey::InitProducerId, (0, 5), (0, 5)),
+    row(ApiKey::AddPartitionsToTxn, (0, 5), (0, 5)),
+    row(ApiKey::AddOffsetsToTxn, (0, 4), (0, 4)),
+    row(ApiKey::EndTxn, (0, 4), (0, 5)),
+    row(ApiKey::SaslAuthenticate, (0, 2), (0, 2)),
+    row(ApiKey::DescribeProducers, (0, 0), (0, 0)),
+    row(ApiKey::DescribeTransactions, (0, 0), (0, 0)),
+    row(ApiKey::ListTransactions, (0, 1), (0, 2)),
 ];
 
 impl Row {

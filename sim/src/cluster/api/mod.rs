@@ -2,6 +2,7 @@
 
 mod consumer_group;
 mod fetch;
+mod init_producer_id;
 mod leadership;
 mod find_coordinator;
 mod group_admin;
@@ -11,6 +12,9 @@ mod metadata;
 mod offset_fetch;
 mod offsets;
 mod produce;
+mod producers;
+mod sasl;
+mod transactions;
 mod versions;
 mod waiting;
 
@@ -91,7 +95,16 @@ impl Cluster {
             ApiKey::OffsetForLeaderEpoch => {
                 self.serve(context, body, Self::offset_for_leader_epoch)
             }
+            ApiKey::SaslHandshake => self.serve(context, body, Self::sasl_handshake),
+            ApiKey::SaslAuthenticate => self.serve(context, body, Self::sasl_authenticate),
             ApiKey::ApiVersions => self.serve(context, body, Self::api_versions),
+            ApiKey::InitProducerId => self.serve(context, body, Self::init_producer_id),
+            ApiKey::AddPartitionsToTxn => self.serve(context, body, Self::add_partitions_to_txn),
+            ApiKey::AddOffsetsToTxn => self.serve(context, body, Self::add_offsets_to_txn),
+            ApiKey::EndTxn => self.serve(context, body, Self::end_txn),
+            ApiKey::DescribeProducers => self.serve(context, body, Self::describe_producers),
+            ApiKey::DescribeTransactions => self.serve(context, body, Self::describe_transactions),
+            ApiKey::ListTransactions => self.serve(context, body, Self::list_transactions),
             _ => self.close_connection(context.ticket.connection, CloseCause::InvalidRequest),
         }
     }

@@ -155,7 +155,6 @@ impl Cluster {
     }
 
     /// A transaction has ended: what its producer has sent to groups is committed or forgotten.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for transactions"))]
     pub(in crate::cluster) fn end_group_transactions(&mut self, producer_id: i64, commit: bool) {
         self.groups.end_transaction(producer_id, commit);
     }

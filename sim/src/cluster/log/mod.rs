@@ -141,6 +141,12 @@ impl Log {
         self.producers.get(producer_id).is_some_and(|producer| producer.open_since.is_some())
     }
 
+    /// Whether the producer of a batch has a transaction open here, with the epoch of the batch.
+    pub(super) fn continues_transaction(&self, batch: &Batch) -> bool {
+        let known = self.producers.get(batch.producer_id());
+        known.is_some_and(|it| it.open_since.is_some() && it.epoch == batch.producer_epoch())
+    }
+
     /// A replica stops where the log ends now.
     pub(super) fn replica_stopped(&mut self, replica: BrokerId) {
         self.stopped.entry(replica).or_insert(self.end);

@@ -212,10 +212,14 @@ impl Cluster {
     }
 
     /// What a group has committed for a partition.
-    pub(super) fn group_offset(&self, group: &GroupId, topic: &TopicName, partition: i32) -> Option<i64> {
-        let mut all = self.committed_offsets();
-        let found = all.find(|(of, name, index, _)| (*of, *name, *index) == (group, topic, partition));
-        found.map(|(.., committed)| committed.offset)
+    pub(super) fn group_offset(
+        &self,
+        group: &GroupId,
+        topic: &TopicName,
+        partition: i32,
+    ) -> Option<i64> {
+        let committed = self.groups.get(group)?.offsets.get(topic, partition)?;
+        Some(committed.offset)
     }
 
     /// Commits for a group without members; one that has some knows better and stays as it is. The leader epoch is

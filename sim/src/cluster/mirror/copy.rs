@@ -132,7 +132,8 @@ impl Link {
                 while partition.in_flight.front().is_some_and(|first| first.arrives <= now) {
                     let batch = &partition.in_flight[0].batch;
                     let taken = match &self.spec.mode {
-                        Mode::ClusterLinking(ClusterLinking { epochs, .. }) => target.append_copy(now, 
+                        Mode::ClusterLinking(ClusterLinking { epochs, .. }) => target.append_copy(
+                            now,
                             &mirror,
                             index,
                             batch,

@@ -53,9 +53,7 @@ impl Link {
                 continue;
             }
             let Pair { source, target } = Pair::of(topic.direction, &mut *a, &mut *b);
-            let committed = source.committed_offsets();
-            let of_topic = |committed: &Committed| committed.topic == topic.source;
-            for committed in committed.into_iter().filter(of_topic) {
+            for committed in source.group_offsets(&topic.source) {
                 if !self.spec.groups.fits(&committed.group) {
                     continue;
                 }
@@ -85,7 +83,10 @@ fn copy_offset(now: Time, topic: &MirrorTopic, committed: GroupOffset, target: &
     let offset = committed.offset.min(end);
     let there = target.group_offset(&committed.group, &topic.mirror, committed.partition);
     if there != Some(offset) {
-        target.set_group_offset(now, &GroupOffset { topic: topic.mirror.clone(), offset, ..committed });
+        target.set_group_offset(
+            now,
+            &GroupOffset { topic: topic.mirror.clone(), offset, ..committed },
+        );
     }
 }
 
@@ -110,6 +111,9 @@ fn translate_offset(
     let (_, offset) = checkpoints[&key];
     let there = target.group_offset(&committed.group, &topic.mirror, committed.partition);
     if there.is_none_or(|there| there < offset) {
-        target.set_group_offset(now, &GroupOffset { topic: topic.mirror.clone(), offset, ..committed });
+        target.set_group_offset(
+            now,
+            &GroupOffset { topic: topic.mirror.clone(), offset, ..committed },
+        );
     }
 }
