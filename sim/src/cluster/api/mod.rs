@@ -1,12 +1,21 @@
 //! Requests and their answers, one file a family. Each handler is a method of the cluster.
 
+mod cluster;
+mod configs;
+mod elections;
 mod fetch;
 mod metadata;
 mod offsets;
 mod produce;
+mod topic_partitions;
+mod topics;
 mod versions;
 
+#[cfg(test)]
+pub(super) mod tests;
+
 pub(super) use fetch::WaitingFetch;
+pub(super) use metadata::Image;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::{
@@ -60,6 +69,19 @@ impl Cluster {
             ApiKey::ListOffsets => self.serve(context, body, Self::list_offsets),
             ApiKey::Metadata => self.serve(context, body, Self::metadata),
             ApiKey::ApiVersions => self.serve(context, body, Self::api_versions),
+            ApiKey::CreateTopics => self.serve(context, body, Self::create_topics),
+            ApiKey::DeleteTopics => self.serve(context, body, Self::delete_topics),
+            ApiKey::DescribeConfigs => self.serve(context, body, Self::describe_configs),
+            ApiKey::AlterConfigs => self.serve(context, body, Self::alter_configs),
+            ApiKey::CreatePartitions => self.serve(context, body, Self::create_partitions),
+            ApiKey::ElectLeaders => self.serve(context, body, Self::elect_leaders_by_request),
+            ApiKey::IncrementalAlterConfigs => {
+                self.serve(context, body, Self::incremental_alter_configs);
+            }
+            ApiKey::DescribeCluster => self.serve(context, body, Self::describe_cluster),
+            ApiKey::DescribeTopicPartitions => {
+                self.serve(context, body, Self::describe_topic_partitions);
+            }
             _ => self.close_connection(context.ticket.connection, CloseCause::InvalidRequest),
         }
     }

@@ -65,6 +65,15 @@ impl Log {
         Ok(Appended { base_offset })
     }
 
+    /// Forgets what is at `to` and beyond, with the whole batch that `to` is in.
+    pub(super) fn truncate(&mut self, to: i64) {
+        while let Some(batch) = self.batches.pop_back_if(|batch| batch.last_offset() >= to) {
+            self.bytes -= batch.bytes().len();
+        }
+        self.end = self.batches.back().map_or(self.start, |batch| batch.last_offset() + 1);
+        self.high_watermark = self.high_watermark.min(self.end);
+    }
+
     /// Whole batches from the one that holds `from` on, below `up_to`; the first even if it is larger than
     /// `bytes_max` (KIP-74), unless `bytes_max` is 0.
     pub(super) fn read(&self, from: i64, up_to: i64, bytes_max: usize) -> Bytes {
