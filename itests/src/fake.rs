@@ -70,7 +70,8 @@ impl FakeCluster {
     /// Starts a cluster.
     pub fn start(plan: FakePlan) -> Result<Self> {
         let ip = own_address();
-        let mut spec = ClusterSpec::new("fake", 1, &ip.to_string(), FAKE_PORT..FAKE_PORT + plan.brokers);
+        let mut spec =
+            ClusterSpec::new("fake", 1, &ip.to_string(), FAKE_PORT..FAKE_PORT + plan.brokers);
         spec.profile = plan.profile;
         let owned = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
             pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()

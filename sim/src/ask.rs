@@ -93,8 +93,8 @@ impl Connection {
         version: i16,
     ) -> Result<R::Response, AskError> {
         self.correlation_id = self.correlation_id.wrapping_add(1);
-        let frame = encode(request, version, self.correlation_id)
-            .map_err(|detail| self.garbled(detail))?;
+        let frame =
+            encode(request, version, self.correlation_id).map_err(|detail| self.garbled(detail))?;
         let answer = match timeout(REQUEST_TIME_MAX, self.exchange(&frame)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(source)) => return Err(self.lost(source)),
@@ -207,8 +207,7 @@ fn decode<R: Request>(
     if header.correlation_id != correlation_id {
         return Err(format!("the answer to request {}", header.correlation_id));
     }
-    let response =
-        R::Response::decode(&mut answer, version).map_err(|error| error.to_string())?;
+    let response = R::Response::decode(&mut answer, version).map_err(|error| error.to_string())?;
     if answer.has_remaining() {
         return Err(format!("{} bytes behind the answer", answer.remaining()));
     }

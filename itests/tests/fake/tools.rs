@@ -95,7 +95,8 @@ fn topics_are_created_described_extended_and_deleted_by_the_java_tool() {
         let topics = async |arguments: &[&str]| {
             java::tool(TOPICS, &[&["--bootstrap-server", &bootstrap], arguments].concat()).await
         };
-        let create = ["--create", "--topic", "made", "--partitions", "3", "--replication-factor", "2"];
+        let create =
+            ["--create", "--topic", "made", "--partitions", "3", "--replication-factor", "2"];
         topics(&[&create[..], &["--config", "retention.ms=60000"]].concat()).await?;
         let described = topics(&["--describe", "--topic", "made"]).await?;
         for part in ["PartitionCount: 3", "ReplicationFactor: 2", "retention.ms=60000"] {
@@ -145,15 +146,30 @@ fn performance_tools_write_and_read_every_record() {
         let bootstrap = cluster.bootstrap();
         let servers = format!("bootstrap.servers={bootstrap}");
         let arguments = [
-            "--topic", "fast", "--num-records", PERFORMANCE_RECORDS, "--record-size", "1024",
-            "--throughput", "-1", "--producer-props", &servers, "acks=all",
+            "--topic",
+            "fast",
+            "--num-records",
+            PERFORMANCE_RECORDS,
+            "--record-size",
+            "1024",
+            "--throughput",
+            "-1",
+            "--producer-props",
+            &servers,
+            "acks=all",
         ];
         let said = java::tool("org.apache.kafka.tools.ProducerPerformance", &arguments).await?;
         let last = said.lines().last().unwrap_or_default();
         assert!(last.starts_with("50000 records sent"), "{said}");
         let arguments = [
-            "--bootstrap-server", &bootstrap, "--topic", "fast", "--messages",
-            PERFORMANCE_RECORDS, "--timeout", "20000",
+            "--bootstrap-server",
+            &bootstrap,
+            "--topic",
+            "fast",
+            "--messages",
+            PERFORMANCE_RECORDS,
+            "--timeout",
+            "20000",
         ];
         let said = java::tool("org.apache.kafka.tools.ConsumerPerformance", &arguments).await?;
         let last = said.lines().last().unwrap_or_default();

@@ -84,7 +84,9 @@ impl Failure {
 }
 
 /// Everything runs on this thread: one core is what a fake cluster is measured by.
-fn run<F: Future<Output = Result<(), Failure>>>(command: impl FnOnce() -> F) -> Result<(), Failure> {
+fn run<F: Future<Output = Result<(), Failure>>>(
+    command: impl FnOnce() -> F,
+) -> Result<(), Failure> {
     let runtime: Runtime =
         Builder::new_current_thread().enable_all().build().map_err(Failure::at_run_time)?;
     runtime.block_on(command())

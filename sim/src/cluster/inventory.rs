@@ -1,6 +1,6 @@
 //! What a cluster holds, for reports. Reading it changes nothing.
 
-use super::Cluster;
+use super::{Cluster, controller::is_internal};
 
 /// One topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,9 +16,10 @@ pub struct TopicInventory {
 }
 
 impl Cluster {
-    /// All topics, in the order of their names.
+    /// All topics but Kafka's own, in the order of their names.
     pub fn inventory(&self) -> Vec<TopicInventory> {
-        let topics = self.topics.iter().map(|(name, topic)| {
+        let topics = self.topics.iter().filter(|(name, _)| !is_internal(name));
+        let topics = topics.map(|(name, topic)| {
             let logs = || topic.partitions.iter().map(|partition| &partition.log);
             TopicInventory {
                 name: name.to_string(),

@@ -22,8 +22,7 @@ pub(super) fn write_configuration(plan: &Plan, directory: &Path) -> io::Result<S
 
 pub(super) fn text(plan: &Plan) -> String {
     let domain = |name: &str| {
-        let brokers: Vec<_> =
-            plan.ports(name).map(|port| format!("127.0.0.1:{port}")).collect();
+        let brokers: Vec<_> = plan.ports(name).map(|port| format!("127.0.0.1:{port}")).collect();
         format!(
             "  - name: {name}\n    kafkaCluster:\n      bootstrapServers:\n        \
              - {{id: brokers, endpoint: \"{}\"}}\n      \

@@ -196,8 +196,8 @@ fn take_frame(read: &mut BytesMut) -> io::Result<Option<Bytes>> {
         read.advance(LENGTH_BYTES);
         return Ok(Some(read.split_to(length).freeze()));
     }
-    let missing = frame_length(read)?
-        .map_or(READ_BYTES_MIN, |length| LENGTH_BYTES + length - read.len());
+    let missing =
+        frame_length(read)?.map_or(READ_BYTES_MIN, |length| LENGTH_BYTES + length - read.len());
     // Doubles with the bytes that have come, so that a frame is moved a few times at most.
     let most = READ_AHEAD_BYTES_MAX.max(read.len());
     read.reserve(missing.clamp(READ_BYTES_MIN, most));

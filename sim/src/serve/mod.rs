@@ -47,9 +47,8 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// The time of this machine: the wall clock at the first look, steady from there on.
 pub fn machine_clock() -> Clock {
-    let epoch = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
+    let epoch =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let start = tokio::time::Instant::now();
     Arc::new(move || {
         let now = epoch + start.elapsed();

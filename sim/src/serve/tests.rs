@@ -109,7 +109,10 @@ async fn client_that_does_not_read_is_not_read_either_and_can_be_cut_off() {
     let request = frame(1);
     let flood = async {
         // Ends when the server has stopped reading and every buffer on the way is full.
-        while timeout(Duration::from_millis(300), stream.write_all(&request.repeat(1000))).await.is_ok() {}
+        while timeout(Duration::from_millis(300), stream.write_all(&request.repeat(1000)))
+            .await
+            .is_ok()
+        {}
     };
     timeout(LIMIT, flood).await.expect("back-pressure");
     let served = server.cluster().traffic().requests;

@@ -161,7 +161,9 @@ impl Cluster {
                 }
             });
             let partitions = partitions.collect();
-            OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(partitions)
+            OffsetForLeaderTopicResult::default()
+                .with_topic(topic.topic)
+                .with_partitions(partitions)
         });
         Reply::Now(OffsetForLeaderEpochResponse::default().with_topics(topics.collect()))
     }

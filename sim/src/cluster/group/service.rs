@@ -41,7 +41,6 @@ impl Cluster {
     }
 
     /// Brokers have come or gone: whoever waits at a coordinator that is none any more is told so.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for what moves coordinators"))]
     pub(in crate::cluster) fn groups_moved(&mut self, now: Time) {
         let ids: Vec<GroupId> = self.groups.iter().map(|(id, _)| id.clone()).collect();
         for id in ids {
@@ -160,7 +159,6 @@ impl Cluster {
     }
 
     /// A topic was deleted: its offsets go with it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the deletion of topics"))]
     pub(in crate::cluster) fn forget_offsets_of(&mut self, topic: &TopicName) {
         self.groups.forget_topic(topic);
     }

@@ -71,8 +71,7 @@ impl Reader {
             .with_topics(vec![topic]);
         let answer = self.leader.connection().await?.ask(&request, FETCH_VERSION).await?;
         accepted("fetch", answer.error_code)?;
-        let Some(data) =
-            answer.responses.into_iter().flat_map(|topic| topic.partitions).next()
+        let Some(data) = answer.responses.into_iter().flat_map(|topic| topic.partitions).next()
         else {
             return Ok(());
         };
@@ -100,9 +99,10 @@ impl Reader {
             let Some((next, bytes)) = infos else { break };
             let mut batch = records.split_to(bytes);
             if let Ok(set) = RecordBatchDecoder::decode(&mut batch) {
-                let wanted = set.records.iter().filter(|record| {
-                    record.offset >= self.position && !record.control
-                });
+                let wanted = set
+                    .records
+                    .iter()
+                    .filter(|record| record.offset >= self.position && !record.control);
                 let values = wanted.filter_map(|record| record.value.as_deref());
                 numbers.extend(values.filter_map(writer::number));
             }
@@ -124,9 +124,8 @@ impl Reader {
         let topic = ListOffsetsTopic::default()
             .with_name(topic_name(&self.shared.topic))
             .with_partitions(vec![wanted]);
-        let request = ListOffsetsRequest::default()
-            .with_replica_id(BrokerId(-1))
-            .with_topics(vec![topic]);
+        let request =
+            ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
         let answer = self.leader.connection().await?.ask(&request, LIST_OFFSETS_VERSION).await?;
         if let Some(found) = answer.topics.iter().flat_map(|topic| &topic.partitions).next() {
             accepted("earliest offset", found.error_code)?;
@@ -140,8 +139,7 @@ impl Reader {
 /// Offset behind the first batch, and its length in bytes; `None`: there is no whole batch.
 fn last_offset(records: &[u8]) -> Result<Option<(i64, usize)>, std::num::TryFromIntError> {
     let field = |at: usize| records.get(at..).and_then(<[u8]>::first_chunk::<4>);
-    let (Some(base), Some(length), Some(delta)) =
-        (records.first_chunk::<8>(), field(8), field(23))
+    let (Some(base), Some(length), Some(delta)) = (records.first_chunk::<8>(), field(8), field(23))
     else {
         return Ok(None);
     };
