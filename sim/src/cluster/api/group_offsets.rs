@@ -4,7 +4,8 @@ use kafka_protocol::{
     ResponseError,
     messages::{
         GroupId, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest,
-        OffsetDeleteResponse, TopicName, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+        OffsetDeleteResponse, TopicName, TransactionalId, TxnOffsetCommitRequest,
+        TxnOffsetCommitResponse,
         offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic},
         offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic},
         txn_offset_commit_response::{
@@ -19,6 +20,7 @@ use super::{
         Cluster,
         group::{Members, classic::Identity, offsets::Committed, own},
         time::{Time, millis},
+        transaction::{Membership, Producer},
     },
     Context, Reply,
 };
@@ -35,6 +37,8 @@ struct Committer<'a> {
     generation: i32,
     /// Whose transaction it is part of.
     producer_id: Option<i64>,
+    /// That transaction's id, and who its producer says it is.
+    transaction: Option<(&'a TransactionalId, Producer)>,
     /// An old client's own time for its offsets.
     expires_at: Option<Time>,
 }
@@ -63,6 +67,7 @@ impl Cluster {
             instance: request.group_instance_id.as_ref(),
             generation: request.generation_id_or_member_epoch,
             producer_id: None,
+            transaction: None,
             expires_at: retention.map(|retention| context.now + millis(retention)),
         };
         let topics = request.topics.iter().map(|topic| {
@@ -100,6 +105,10 @@ impl Cluster {
             instance: request.group_instance_id.as_ref(),
             generation: request.generation_id,
             producer_id: Some(request.producer_id.0),
+            transaction: Some((
+                &request.transactional_id,
+                Producer { id: request.producer_id.0, epoch: request.producer_epoch },
+            )),
             expires_at: None,
         };
         let topics = request.topics.iter().map(|topic| {
@@ -125,6 +134,21 @@ impl Cluster {
         Reply::Now(TxnOffsetCommitResponse::default().with_topics(topics.collect()))
     }
 
+    /// Whether the transaction's coordinator knows that the group is part of it. Only the group's own coordinator asks.
+    fn check_transaction(
+        &mut self,
+        context: &Context,
+        committer: &Committer<'_>,
+    ) -> Result<(), ResponseError> {
+        let Some((id, producer)) = committer.transaction else { return Ok(()) };
+        if self.coordinator_of(&committer.group.0) != Some(context.broker) {
+            return Ok(());
+        }
+        let membership = Membership::of_offset_commit(context.version());
+        let (now, group) = (context.now, committer.group);
+        self.verify_or_add_offsets_to_transaction(now, id, producer, group, membership)
+    }
+
     /// Commits what is of partitions that exist. As in Kafka, the group is only asked when there is any.
     fn commit(
         &mut self,
@@ -147,7 +171,8 @@ impl Cluster {
         if valid.is_empty() {
             return outcome;
         }
-        let allowed = self.check_committer(context, committer);
+        let allowed = self.check_transaction(context, committer);
+        let allowed = allowed.and_then(|()| self.check_committer(context, committer));
         let metadata_max = self.settings.int("offset.metadata.max.bytes");
         for (name, wanted) in valid {
             let done = wanted.into_iter().map(|wanted| {

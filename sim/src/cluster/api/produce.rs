@@ -22,13 +22,14 @@ use super::{
         time::millis,
         timers::Timer,
         topic::Partition,
+        transaction::{Membership, Producer},
     },
     Context, Reply,
 };
 
 /// Kafka lets one client id alone write to its own topics.
 const INTERNAL_CLIENT_ID: &str = "__admin_client";
-const INTERNAL_TOPICS: [&str; 3] =
+pub(super) const INTERNAL_TOPICS: [&str; 3] =
     ["__consumer_offsets", "__share_group_state", "__transaction_state"];
 
 /// Every replica in the ISR must have the records.
@@ -174,27 +175,24 @@ impl Cluster {
         if INTERNAL_TOPICS.contains(&write.name.as_str()) && !may_write_internal {
             return Err(ResponseError::InvalidTopicException.into());
         }
-        if batch.is_transactional() && !partition.log.has_open_transaction(batch.producer_id()) {
-            self.verify_transaction(context, &write, &batch)?;
+        if batch.is_transactional() {
+            let id = write.transactional_id;
+            let id = id.ok_or(ResponseError::TransactionalIdAuthorizationFailed)?;
+            if !partition.log.continues_transaction(&batch) {
+                let producer = Producer { id: batch.producer_id(), epoch: batch.producer_epoch() };
+                self.verify_or_add_to_transaction(
+                    context.now,
+                    id,
+                    producer,
+                    (write.name.clone(), write.index),
+                    Membership::of_produce(context.version()),
+                )?;
+            }
         }
         if !(ACKS_ALL..=1).contains(&write.acks) {
             return Err(ResponseError::InvalidRequiredAcks.into());
         }
         self.write_as_leader(context, &write, &batch)
-    }
-
-    /// Whether a producer may begin a transaction in a partition: its coordinator must know of it.
-    #[expect(clippy::unused_self, reason = "the coordinator of transactions is asked here")]
-    fn verify_transaction(
-        &mut self,
-        _: &Context,
-        write: &Write<'_>,
-        _: &Batch,
-    ) -> Result<(), ResponseError> {
-        match write.transactional_id {
-            Some(_) => Ok(()),
-            None => Err(ResponseError::InvalidTxnState),
-        }
     }
 
     fn write_as_leader(

@@ -41,7 +41,6 @@ impl Cluster {
     }
 
     /// Brokers have come or gone: whoever waits at a coordinator that is none any more is told so.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for what moves coordinators"))]
     pub(in crate::cluster) fn groups_moved(&mut self, now: Time) {
         let ids: Vec<GroupId> = self.groups.iter().map(|(id, _)| id.clone()).collect();
         for id in ids {
@@ -155,13 +154,11 @@ impl Cluster {
     }
 
     /// A transaction has ended: what its producer has sent to groups is committed or forgotten.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for transactions"))]
     pub(in crate::cluster) fn end_group_transactions(&mut self, producer_id: i64, commit: bool) {
         self.groups.end_transaction(producer_id, commit);
     }
 
     /// A topic was deleted: its offsets go with it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the deletion of topics"))]
     pub(in crate::cluster) fn forget_offsets_of(&mut self, topic: &TopicName) {
         self.groups.forget_topic(topic);
     }

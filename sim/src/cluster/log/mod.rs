@@ -141,6 +141,12 @@ impl Log {
         self.producers.get(producer_id).is_some_and(|producer| producer.open_since.is_some())
     }
 
+    /// Whether the producer of a batch has a transaction open here, with the epoch of the batch.
+    pub(super) fn continues_transaction(&self, batch: &Batch) -> bool {
+        let known = self.producers.get(batch.producer_id());
+        known.is_some_and(|it| it.open_since.is_some() && it.epoch == batch.producer_epoch())
+    }
+
     /// A replica stops where the log ends now.
     pub(super) fn replica_stopped(&mut self, replica: BrokerId) {
         self.stopped.entry(replica).or_insert(self.end);
@@ -149,6 +155,16 @@ impl Log {
     /// A replica has caught up.
     pub(super) fn replica_returned(&mut self, replica: BrokerId) {
         self.stopped.remove(&replica);
+    }
+
+    /// Replicas that stopped and have not caught up since.
+    pub(super) fn stopped_replicas(&self) -> impl Iterator<Item = BrokerId> {
+        self.stopped.keys().copied()
+    }
+
+    /// Whether a replica stopped and has not caught up since.
+    pub(super) fn is_stopped(&self, replica: BrokerId) -> bool {
+        self.stopped.contains_key(&replica)
     }
 
     /// How far a replica has come.
@@ -161,7 +177,9 @@ impl Log {
         let lowest = if self.stopped.is_empty() {
             self.end
         } else {
-            isr.iter().map(|replica| self.end_of_replica(*replica)).min().unwrap_or(self.end)
+            // With nobody in the ISR nothing becomes replicated.
+            let ends = isr.iter().map(|replica| self.end_of_replica(*replica));
+            ends.min().unwrap_or(self.high_watermark)
         };
         self.high_watermark = self.high_watermark.max(lowest);
         self.transactions.replicated(self.high_watermark);
@@ -336,6 +354,9 @@ impl Log {
         self.position = self.batches.back().map_or(self.position, Stored::end_position);
         self.end = to.max(self.start);
         self.high_watermark = self.high_watermark.min(self.end);
+        for end in self.stopped.values_mut() {
+            *end = (*end).min(self.end);
+        }
         self.epochs.truncate_end(to);
         // What the producers had written is learned again from what is left.
         self.producers = Producers::default();

@@ -162,13 +162,13 @@ impl Cluster {
     /// Makes a topic, which must not exist.
     pub(super) fn create_copy(&mut self, name: &TopicName, shape: &Shape, read_only: bool) {
         let id = self.new_topic_id();
-        let topic = Topic { id, partitions: Vec::new(), configs: shape.configs.clone(), read_only };
+        let topic = Topic { read_only, ..Topic::new(id, Vec::new(), shape.configs.clone()) };
         self.topics.insert(name.clone(), topic);
-        self.add_partitions(name, shape);
+        self.grow_copy(name, shape);
     }
 
     /// Brings a topic to the number of partitions of what it copies.
-    pub(super) fn add_partitions(&mut self, name: &TopicName, shape: &Shape) {
+    pub(super) fn grow_copy(&mut self, name: &TopicName, shape: &Shape) {
         let brokers: Vec<BrokerId> = self
             .brokers
             .values()
@@ -180,13 +180,7 @@ impl Cluster {
             let replicas = brokers.iter().cycle().skip(index % brokers.len().max(1));
             let replicas: Vec<_> =
                 replicas.take(shape.replicas.min(brokers.len())).copied().collect();
-            topic.partitions.push(Partition {
-                isr: replicas.clone(),
-                leader: replicas.first().copied(),
-                replicas,
-                leader_epoch: 0,
-                log: Log::default(),
-            });
+            topic.partitions.push(Partition::new(replicas.clone(), replicas));
         }
     }
 

@@ -77,7 +77,7 @@ impl Link {
             if read_only {
                 return Err(LinkError::TopicExists { topic: topic() });
             }
-            target.add_partitions(&mirror, &shape);
+            target.grow_copy(&mirror, &shape);
         } else {
             target.create_copy(&mirror, &shape, read_only);
         }
@@ -121,7 +121,7 @@ impl Link {
         };
         self.keep_own_settings(&mut shape);
         let mirror = topic.mirror.clone();
-        target.add_partitions(&mirror, &shape);
+        target.grow_copy(&mirror, &shape);
         if let Some(topic) = self.topics.get_mut(name) {
             let known = topic.partitions.len();
             topic.partitions.extend((known..shape.partitions).map(|_| MirrorPartition::at(0)));
