@@ -81,7 +81,7 @@ impl World {
     pub(super) fn create(&mut self, side: Side, topic: &str, partitions: usize) {
         let configs = BTreeMap::new();
         let shape = Shape { id: Uuid::nil(), partitions, replicas: 1, configs };
-        self.side(side).create_copy(&name(topic), &shape, false);
+        self.side(side).create_copy(&name(topic), &shape, false).unwrap();
     }
 
     /// Sends records over the wire. The offset of the first, or the error and what was said of it.
