@@ -1,5 +1,8 @@
 //! ListOffsets, OffsetForLeaderEpoch, DeleteRecords: questions about where a log begins and ends, and a change of it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use kafka_protocol::{
@@ -161,7 +164,9 @@ impl Cluster {
                 }
             });
             let partitions = partitions.collect();
-            OffsetForLeaderTopicResult::default().with_topic(topic.topic).with_partitions(partitions)
+            OffsetForLeaderTopicResult::default()
+                .with_topic(topic.topic)
+                .with_partitions(partitions)
         });
         Reply::Now(OffsetForLeaderEpochResponse::default().with_topics(topics.collect()))
     }

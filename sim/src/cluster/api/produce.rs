@@ -1,5 +1,8 @@
 //! Produce.
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 use kafka_protocol::{
     ResponseError,
