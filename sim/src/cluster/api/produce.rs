@@ -86,9 +86,15 @@ struct NotWritten {
     log_start: i64,
 }
 
+impl From<Refused> for NotWritten {
+    fn from(refused: Refused) -> Self {
+        Self { refused, log_start: -1 }
+    }
+}
+
 impl From<ResponseError> for NotWritten {
     fn from(error: ResponseError) -> Self {
-        Self { refused: error.into(), log_start: -1 }
+        Refused::from(error).into()
     }
 }
 
@@ -105,6 +111,7 @@ impl Cluster {
             pending: Vec::new(),
         };
         let mut failed = false;
+        let authorized = request.transactional_id.is_some() || !has_transactional_records(&request);
         for (topic_place, topic) in request.topic_data.into_iter().enumerate() {
             let name = match context.version() {
                 13.. => self.topics.name_of(topic.topic_id).cloned(),
@@ -114,6 +121,9 @@ impl Cluster {
             for (place, partition) in topic.partition_data.into_iter().enumerate() {
                 let mut answer = PartitionProduceResponse::default().with_index(partition.index);
                 let written = match &name {
+                    _ if !authorized => {
+                        Err(ResponseError::TransactionalIdAuthorizationFailed.into())
+                    }
                     None => Err(ResponseError::UnknownTopicId.into()),
                     Some(name) => {
                         let write = Write {
@@ -186,17 +196,18 @@ impl Cluster {
     }
 
     /// Whether a producer may begin a transaction in a partition: its coordinator must know of it.
-    #[expect(clippy::unused_self, reason = "the coordinator of transactions is asked here")]
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "the coordinator of transactions is asked here"
+    )]
     fn verify_transaction(
         &mut self,
         _: &Context,
-        write: &Write<'_>,
+        _: &Write<'_>,
         _: &Batch,
     ) -> Result<(), ResponseError> {
-        match write.transactional_id {
-            Some(_) => Ok(()),
-            None => Err(ResponseError::InvalidTxnState),
-        }
+        Ok(())
     }
 
     fn write_as_leader(
@@ -322,6 +333,16 @@ impl Cluster {
     }
 }
 
+/// Kafka looks up who may use the transactional id, and nobody may use none.
+fn has_transactional_records(request: &ProduceRequest) -> bool {
+    request
+        .topic_data
+        .iter()
+        .flat_map(|topic| &topic.partition_data)
+        .filter_map(|partition| partition.records.as_ref())
+        .any(Batch::is_transactional_in)
+}
+
 fn answer_at(
     response: &mut ProduceResponse,
     (topic, partition): (usize, usize),
@@ -363,8 +384,8 @@ fn fill(
             answer.error_code = refused.error.code();
             answer.base_offset = -1;
             answer.log_start_offset = log_start;
-            if version >= 8 && !refused.records.is_empty() {
-                answer.error_message = Some(StrBytes::from_string(summary(&refused)));
+            if version >= 8 {
+                answer.error_message = refused.message.map(StrBytes::from_string);
                 let faults = refused.records.into_iter().map(|fault| {
                     BatchIndexAndErrorMessage::default()
                         .with_batch_index(fault.index)
@@ -375,14 +396,4 @@ fn fill(
             None
         }
     }
-}
-
-fn summary(refused: &Refused) -> String {
-    if refused.error == ResponseError::InvalidTimestamp {
-        return "One or more records have been rejected due to invalid timestamp".to_owned();
-    }
-    format!(
-        "One or more records have been rejected due to {} record errors in total",
-        refused.records.len()
-    )
 }

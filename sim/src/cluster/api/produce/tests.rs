@@ -60,6 +60,9 @@ fn what_is_no_valid_batch_is_refused_with_kafkas_errors() {
         ("bytes behind the records", changed(&good, |b| b.put_u8(0)), {
             ResponseError::InvalidRecord
         }),
+        ("numbers that do not end", changed(&good, |b| b[61..].fill(0xff)), {
+            ResponseError::UnknownServerError
+        }),
         ("no codec", changed(&good, |b| b[22] = 5), ResponseError::UnknownServerError),
     ];
     for (what, records, error) in cases {
@@ -331,6 +334,6 @@ fn client_that_left_leaves_nothing_waiting() {
 fn transactional_batches_need_a_transactional_id() {
     let (mut talk, leader) = one_topic(&[]);
     let records = Records::new(1).by(1, 0, 0).transactional().bytes();
-    let refused = (code(ResponseError::InvalidTxnState), -1);
+    let refused = (code(ResponseError::TransactionalIdAuthorizationFailed), -1);
     assert_eq!(talk.produce(leader, "orders", records), refused);
 }
