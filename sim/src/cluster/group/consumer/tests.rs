@@ -232,6 +232,8 @@ fn pattern_matches_whole_names_and_refuses_nonsense() {
 struct Client {
     epoch: i32,
     owned: Assignment,
+    /// The answer to the last heartbeat did not come, so the next one says everything.
+    unsure: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -264,10 +266,13 @@ fn act(story: &mut Story, clients: &mut [Client], who: usize, reports: bool, ans
     let client = &mut clients[who];
     let beat = if client.epoch == JOINING {
         joining(&id)
+    } else if client.unsure {
+        Heartbeat { epoch: client.epoch, owned: Some(client.owned.clone()), ..joining(&id) }
     } else {
         let owned = reports.then(|| client.owned.clone());
         Heartbeat { owned, ..beating(&id, client.epoch) }
     };
+    client.unsure = !answered;
     let result = story.group.heartbeat(story.now, &rules(), &story.topics, beat);
     match result {
         Ok(_) if !answered => {}
