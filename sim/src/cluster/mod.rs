@@ -16,6 +16,7 @@ mod broker;
 mod connection;
 mod coordinator;
 mod fetch_session;
+mod group;
 mod log;
 mod sasl;
 mod settings;
@@ -48,6 +49,7 @@ use api::{Context, WaitingFetch, WaitingProduce, Waits};
 use broker::{Broker, BrokerState};
 use connection::{Connection, Ticket};
 use fetch_session::FetchSessions;
+use group::Groups;
 use log::LogConfig;
 use sasl::Authentication;
 use settings::Settings;
@@ -88,6 +90,7 @@ pub struct Cluster {
     transactions: Transactions,
     /// With them, clients must authenticate.
     users: Option<sasl::Users>,
+    groups: Groups,
     connections: BTreeMap<ConnectionId, Connection>,
     /// What the brokers' settings say of logs; topics may have settings of their own.
     log_defaults: LogConfig,
@@ -140,6 +143,7 @@ impl Cluster {
             topics: Topics::default(),
             transactions: Transactions::default(),
             users,
+            groups: Groups::default(),
             connections: BTreeMap::new(),
             waiting_fetches: BTreeMap::new(),
             fetch_waits: Waits::default(),
@@ -213,7 +217,9 @@ impl Cluster {
                 Timer::Transaction(id) => self.transaction_is_due(now, &id),
                 Timer::Produce(ticket) => self.produce_is_due(ticket),
                 Timer::Housekeeping => self.keep_up(now),
-                Timer::Delayed(_) | Timer::Group(_) | Timer::Broker(_) => {}
+                Timer::Group(id) => self.group_is_due(now, &id),
+                Timer::OffsetExpiry => self.offset_expiry_is_due(now),
+                Timer::Delayed(_) | Timer::Broker(_) => {}
             }
         }
         self.serve_ready(now);

@@ -35,6 +35,18 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("transactional.id.expiration.ms", "604800000"),
     ("producer.id.expiration.check.interval.ms", "600000"),
     ("producer.id.expiration.ms", "86400000"),
+    ("group.consumer.heartbeat.interval.ms", "5000"),
+    ("group.consumer.max.size", "2147483647"),
+    ("group.consumer.session.timeout.ms", "45000"),
+    ("group.initial.rebalance.delay.ms", "3000"),
+    ("group.max.session.timeout.ms", "1800000"),
+    ("group.max.size", "2147483647"),
+    ("group.min.session.timeout.ms", "6000"),
+    ("min.insync.replicas", "1"),
+    ("num.partitions", "1"),
+    ("offset.metadata.max.bytes", "4096"),
+    ("offsets.retention.check.interval.ms", "600000"),
+    ("offsets.retention.minutes", "10080"),
 ];
 
 impl Settings {

@@ -39,6 +39,21 @@ const ROWS: &[Row] = &[
     row(ApiKey::DescribeProducers, (0, 0), (0, 0)),
     row(ApiKey::DescribeTransactions, (0, 0), (0, 0)),
     row(ApiKey::ListTransactions, (0, 1), (0, 2)),
+    row(ApiKey::OffsetCommit, (0, 9), (2, 9)),
+    row(ApiKey::OffsetFetch, (0, 9), (1, 9)),
+    row(ApiKey::FindCoordinator, (0, 6), (0, 6)),
+    row(ApiKey::JoinGroup, (0, 9), (0, 9)),
+    row(ApiKey::Heartbeat, (0, 4), (0, 4)),
+    row(ApiKey::LeaveGroup, (0, 5), (0, 5)),
+    row(ApiKey::SyncGroup, (0, 5), (0, 5)),
+    row(ApiKey::DescribeGroups, (0, 5), (0, 6)),
+    row(ApiKey::ListGroups, (0, 5), (0, 5)),
+    row(ApiKey::ApiVersions, (0, 4), (0, 4)),
+    row(ApiKey::TxnOffsetCommit, (0, 4), (0, 5)),
+    row(ApiKey::DeleteGroups, (0, 2), (0, 2)),
+    row(ApiKey::OffsetDelete, (0, 0), (0, 0)),
+    row(ApiKey::ConsumerGroupHeartbeat, (0, 0), (0, 1)),
+    row(ApiKey::ConsumerGroupDescribe, (0, 0), (0, 1)),
 ];
 
 impl Row {

@@ -45,7 +45,6 @@ impl Membership {
     }
 
     /// By the version of a TxnOffsetCommit.
-    #[expect(dead_code, reason = "TxnOffsetCommit asks for it")]
     pub(in super::super) fn of_offset_commit(version: i16) -> Self {
         match version {
             ..=3 => Self::Required,
@@ -149,7 +148,6 @@ impl Cluster {
     }
 
     /// Asks the coordinator about the offsets of a group, before the group takes them.
-    #[expect(dead_code, reason = "TxnOffsetCommit asks for it")]
     pub(in super::super) fn verify_or_add_offsets_to_transaction(
         &mut self,
         now: Time,
@@ -237,7 +235,7 @@ impl Cluster {
             !self.write_marker(now, producer, commit, topic, *index)
         });
         if has_offsets {
-            self.end_transaction_offsets(now, producer.id, commit);
+            self.end_group_transactions(producer.id, commit);
         }
         partitions
     }
@@ -272,8 +270,4 @@ impl Cluster {
         // One that the log refuses comes from a producer that was fenced there: Kafka gives it up too.
         true
     }
-
-    /// The offsets that groups were sent within a transaction become theirs, or are dropped.
-    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "groups will do it")]
-    fn end_transaction_offsets(&mut self, _now: Time, _producer_id: i64, _commit: bool) {}
 }
