@@ -246,23 +246,34 @@ impl Cluster {
         if let Err(error) = self.check_offset_delete(context, &request.group_id) {
             return Reply::Now(OffsetDeleteResponse::default().with_error_code(error.code()));
         }
-        let mut response = OffsetDeleteResponse::default();
-        for topic in request.topics {
-            let partitions = topic.partitions.iter().map(|partition| {
-                let index = partition.partition_index;
-                let result = self.delete_offset(&request.group_id, &topic.name, index);
-                OffsetDeleteResponsePartition::default()
-                    .with_partition_index(index)
-                    .with_error_code(result.err().map_or(0, |error| error.code()))
-            });
-            let partitions = partitions.collect();
-            response.topics.push(
-                OffsetDeleteResponseTopic::default()
-                    .with_name(topic.name)
-                    .with_partitions(partitions),
-            );
+        let mut outcome = Outcome::new();
+        // As in commits, what does not exist is said first.
+        for exists in [false, true] {
+            for topic in &request.topics {
+                let partitions = topic.partitions.iter().map(|partition| partition.partition_index);
+                let partitions = partitions.filter(|partition| {
+                    self.topics.partition(&topic.name, *partition).is_some() == exists
+                });
+                let partitions: Vec<i32> = partitions.collect();
+                let done = partitions.into_iter().map(|partition| {
+                    let result = self.delete_offset(&request.group_id, &topic.name, partition);
+                    (partition, result.err().map_or(0, |error| error.code()))
+                });
+                let done = done.collect();
+                add_outcome(&mut outcome, &topic.name, done);
+            }
         }
-        Reply::Now(response)
+        let topics = outcome.into_iter().map(|(name, partitions)| {
+            let partitions = partitions.into_iter().map(|(partition, code)| {
+                OffsetDeleteResponsePartition::default()
+                    .with_partition_index(partition)
+                    .with_error_code(code)
+            });
+            OffsetDeleteResponseTopic::default()
+                .with_name(name)
+                .with_partitions(partitions.collect())
+        });
+        Reply::Now(OffsetDeleteResponse::default().with_topics(topics.collect()))
     }
 
     fn check_offset_delete(
