@@ -54,6 +54,8 @@ const ROWS: &[Row] = &[
     row(ApiKey::OffsetDelete, (0, 0), (0, 0)),
     row(ApiKey::ConsumerGroupHeartbeat, (0, 0), (0, 1)),
     row(ApiKey::ConsumerGroupDescribe, (0, 0), (0, 1)),
+    row(ApiKey::DeleteRecords, (0, 2), (0, 2)),
+    row(ApiKey::OffsetForLeaderEpoch, (0, 4), (2, 4)),
 ];
 
 impl Row {

@@ -93,6 +93,10 @@ impl Cluster {
             }
             ApiKey::SaslHandshake => self.serve(context, body, Self::sasl_handshake),
             ApiKey::SaslAuthenticate => self.serve(context, body, Self::sasl_authenticate),
+            ApiKey::DeleteRecords => self.serve(context, body, Self::delete_records),
+            ApiKey::OffsetForLeaderEpoch => {
+                self.serve(context, body, Self::offset_for_leader_epoch);
+            }
             ApiKey::ApiVersions => self.serve(context, body, Self::api_versions),
             ApiKey::InitProducerId => self.serve(context, body, Self::init_producer_id),
             ApiKey::AddPartitionsToTxn => self.serve(context, body, Self::add_partitions_to_txn),

@@ -1,5 +1,8 @@
 //! Produce.
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 use kafka_protocol::{
     ResponseError,
@@ -30,7 +33,7 @@ use super::{
 const READ_ONLY_TOPIC: ResponseError = ResponseError::PolicyViolation;
 /// Kafka lets one client id alone write to its own topics.
 const INTERNAL_CLIENT_ID: &str = "__admin_client";
-const INTERNAL_TOPICS: [&str; 3] =
+pub(super) const INTERNAL_TOPICS: [&str; 3] =
     ["__consumer_offsets", "__share_group_state", "__transaction_state"];
 
 /// Every replica in the ISR must have the records.
