@@ -66,7 +66,6 @@ impl Cluster {
     }
 
     /// The coordinator of a group or of a transactional id; `None` while no broker is there for it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "transactions ask for it"))]
     pub(super) fn coordinator(&self, what: Coordinated, key: &str) -> Option<BrokerId> {
         let partitions = &self.topics.get(&what.topic())?.partitions;
         let hash = java_hash(key).cast_unsigned() & 0x7fff_ffff;
