@@ -16,12 +16,12 @@ use super::{
 };
 
 /// A batch of one record that nobody reads.
-fn batch() -> Bytes {
+fn batch(timestamp: i64) -> Bytes {
     let mut behind = BytesMut::new();
     behind.put_i16(0);
     behind.put_i32(0);
-    behind.put_i64(1_700_000_000_000);
-    behind.put_i64(1_700_000_000_000);
+    behind.put_i64(timestamp);
+    behind.put_i64(timestamp);
     behind.put_i64(-1);
     behind.put_i16(-1);
     behind.put_i32(-1);
@@ -75,7 +75,7 @@ impl Story {
         if !partition.leader.is_some_and(leads) {
             return false;
         }
-        let batch = Batch::only(&batch(), 9).expect("the batch is sound");
+        let batch = Batch::only(&batch(self.now.ms()), 9).expect("the batch is sound");
         let config = self.cluster.log_defaults;
         partition
             .log
