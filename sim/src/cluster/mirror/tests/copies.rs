@@ -227,7 +227,7 @@ fn mirror_fails_when_its_source_is_deleted_or_made_anew() {
 fn filter_and_names_that_are_taken() {
     let mut world =
         World::new(LinkSpec { topics: Filter::named(["orders", "taken"]), ..linking() });
-    for topic in ["orders", "other", "taken", "__consumer_offsets"] {
+    for topic in ["orders", "other", "taken", "__internal"] {
         world.create(A, topic, 1);
     }
     world.create(B, "taken", 1);

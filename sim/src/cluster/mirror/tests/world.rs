@@ -49,6 +49,11 @@ pub(super) fn name(topic: &str) -> TopicName {
     TopicName(StrBytes::from_string(topic.to_owned()))
 }
 
+/// What a topic with so many partitions and nothing special is.
+pub(super) fn copy_of(partitions: usize) -> Shape {
+    Shape { id: Uuid::nil(), partitions, replicas: 1, configs: BTreeMap::new() }
+}
+
 fn group(group: &str) -> GroupId {
     GroupId(StrBytes::from_string(group.to_owned()))
 }
@@ -79,9 +84,7 @@ impl World {
     }
 
     pub(super) fn create(&mut self, side: Side, topic: &str, partitions: usize) {
-        let configs = BTreeMap::new();
-        let shape = Shape { id: Uuid::nil(), partitions, replicas: 1, configs };
-        self.side(side).create_copy(&name(topic), &shape, false).unwrap();
+        self.side(side).create_copy(&name(topic), &copy_of(partitions), false).unwrap();
     }
 
     /// Sends records over the wire. The offset of the first, or the error and what was said of it.
