@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     super::{
-        super::{ClusterSpec, Time},
+        super::{ClusterSpec, Time, log::Log},
         Link, MirrorState, Topics,
         raw::batches,
     },
@@ -21,7 +21,7 @@ use crate::{
 };
 
 fn end(cluster: &SharedCluster) -> i64 {
-    cluster.with(|cluster, _| cluster.log_of(&name("orders"), 0).map_or(0, |log| log.end()))
+    cluster.with(|cluster, _| cluster.log_of(&name("orders"), 0).map_or(0, Log::end))
 }
 
 /// The link takes both locks, everybody else one: a circle of waiting would stop both clusters for good.

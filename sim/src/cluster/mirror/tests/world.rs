@@ -304,7 +304,7 @@ pub(super) fn encode(
             timestamp: 1_000_000,
             key: None,
             value: Some(Bytes::from(value)),
-            headers: Default::default(),
+            headers: [].into(),
         })
         .collect();
     let mut batch = BytesMut::new();
