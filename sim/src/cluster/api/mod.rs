@@ -78,10 +78,10 @@ impl Cluster {
             ApiKey::DeleteGroups => self.serve(context, body, Self::delete_groups),
             ApiKey::OffsetDelete => self.serve(context, body, Self::offset_delete),
             ApiKey::ConsumerGroupHeartbeat => {
-                self.serve(context, body, Self::consumer_group_heartbeat)
+                self.serve(context, body, Self::consumer_group_heartbeat);
             }
             ApiKey::ConsumerGroupDescribe => {
-                self.serve(context, body, Self::consumer_group_describe)
+                self.serve(context, body, Self::consumer_group_describe);
             }
             ApiKey::ApiVersions => self.serve(context, body, Self::api_versions),
             _ => self.close_connection(context.ticket.connection, CloseCause::InvalidRequest),
