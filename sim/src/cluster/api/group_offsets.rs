@@ -224,6 +224,9 @@ impl Cluster {
         };
         match committer.producer_id {
             None => offsets.commit(topic, wanted.partition, offset),
+            Some(producer) if !offsets.has_room_for(producer) => {
+                return Err(ResponseError::CoordinatorNotAvailable);
+            }
             Some(producer) => {
                 offsets.commit_in_transaction(producer, topic, wanted.partition, offset);
             }

@@ -10,8 +10,9 @@
 //! keeps its offsets. The machines know no socket and no cluster: requests and time in, answers and a deadline
 //! out. A dead group is one that is not in the registry.
 //!
-//! Absent on purpose: migration of a group that has members from one protocol to the other. It is refused as
-//! Kafka refuses it with `group.consumer.migration.policy=disabled`.
+//! Absent on purpose: migration of a group that has members from one protocol to the other. A member of the new
+//! protocol is refused as Kafka refuses it with `group.consumer.migration.policy=disabled`; a classic member,
+//! which Kafka lets into a group of the new protocol under any policy, with INCONSISTENT_GROUP_PROTOCOL.
 
 pub(in crate::cluster) mod assignor;
 pub(in crate::cluster) mod classic;
@@ -38,6 +39,8 @@ use offsets::{Aging, Committed, Offsets};
 
 /// Groups that a cluster holds at the most; Kafka has no such limit.
 const GROUPS_MAX: usize = 100_000;
+/// Members that a group holds at the most, whatever the settings say.
+const MEMBERS_MAX: usize = 10_000;
 
 /// An answer to a request that may have waited.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,7 +61,7 @@ pub(in crate::cluster) struct Rules {
 
 impl Rules {
     pub(in crate::cluster) fn new(settings: &Settings) -> Self {
-        let count = |name| usize::try_from(settings.int(name)).unwrap_or(0);
+        let count = |name| usize::try_from(settings.int(name)).unwrap_or(0).min(MEMBERS_MAX);
         Self {
             initial_delay: settings.millis("group.initial.rebalance.delay.ms"),
             classic_members_max: count("group.max.size"),
@@ -315,6 +318,11 @@ impl Groups {
                 Ok(entry.insert(Group::new(coordinator, members)))
             }
         }
+    }
+
+    /// Whether another broker coordinates this group than when it was last looked at.
+    pub(in crate::cluster) fn has_moved(&self, id: &GroupId, coordinator: BrokerId) -> bool {
+        self.by_id.get(id).is_some_and(|group| group.coordinator != coordinator)
     }
 
     /// A coordinator is asked, or a timer has run out: what another one only remembered is gone.

@@ -12,6 +12,9 @@ use kafka_protocol::{messages::TopicName, protocol::StrBytes};
 
 use crate::cluster::time::Time;
 
+/// Transactions that a group takes part in at a time, at the most; Kafka has no such limit.
+const TRANSACTIONS_MAX: usize = 10_000;
+
 /// One offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cluster) struct Committed {
@@ -52,6 +55,11 @@ impl Offsets {
         offset: Committed,
     ) {
         insert(&mut self.committed, topic, partition, offset);
+    }
+
+    /// Whether one more producer may have offsets that wait for the end of its transaction.
+    pub(in crate::cluster) fn has_room_for(&self, producer_id: i64) -> bool {
+        self.pending.len() < TRANSACTIONS_MAX || self.pending.contains_key(&producer_id)
     }
 
     /// Keeps an offset until its producer's transaction ends.

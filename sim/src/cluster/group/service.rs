@@ -33,9 +33,9 @@ impl Cluster {
     }
 
     fn move_group(&mut self, now: Time, id: &GroupId, coordinator: BrokerId) {
-        let rules = Rules::new(&self.settings);
-        let answers = self.groups.handle_move(now, &rules, id, coordinator);
-        if !answers.is_empty() {
+        if self.groups.has_moved(id, coordinator) {
+            let rules = Rules::new(&self.settings);
+            let answers = self.groups.handle_move(now, &rules, id, coordinator);
             self.finish_group(now, id, answers);
         }
     }
@@ -47,6 +47,7 @@ impl Cluster {
         for id in ids {
             if let Some(coordinator) = self.coordinator_of(&id.0) {
                 self.move_group(now, &id, coordinator);
+                self.finish_group(now, &id, Vec::new());
             }
         }
     }
@@ -83,7 +84,7 @@ impl Cluster {
 
     pub(in crate::cluster) fn group_is_due(&mut self, now: Time, id: &GroupId) {
         let Some(coordinator) = self.coordinator_of(&id.0) else {
-            // Nobody is there to notice; the next coordinator starts all sessions anew.
+            // Nobody is there to notice. The timer is set again when a broker is.
             return;
         };
         self.move_group(now, id, coordinator);

@@ -377,6 +377,10 @@ impl ConsumerGroup {
         if epoch < 0 && self.is_empty() {
             return Ok(());
         }
+        if in_transaction && epoch < 0 && id.is_empty() {
+            // Old producers cannot say for which member they commit.
+            return Ok(());
+        }
         let member = self.members.get(id).ok_or(ResponseError::UnknownMemberId)?;
         if !in_transaction && !knows_epochs {
             return Err(ResponseError::UnsupportedVersion);

@@ -221,6 +221,7 @@ fn commit_needs_the_epoch_of_the_member() {
     assert_eq!(group(&story, "m1", 2, true, true), Err(ResponseError::IllegalGeneration));
     assert_eq!(group(&story, "m1", 1, false, false), Err(ResponseError::UnsupportedVersion));
     assert_eq!(group(&story, "", -1, false, true), Err(ResponseError::UnknownMemberId));
+    assert_eq!(group(&story, "", -1, true, true), Ok(()));
 }
 
 #[test]
