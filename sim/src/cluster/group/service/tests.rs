@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
     messages::{
@@ -352,7 +354,7 @@ impl Drawer {
     fn body(&mut self, key: ApiKey, version: i16) -> Option<Bytes> {
         let (group, member, instance) = (GroupId(self.text()), self.text(), self.some());
         let instance = instance.filter(|_| version >= 5);
-        match key {
+        let body = match key {
             ApiKey::JoinGroup => {
                 let mut request =
                     join(&member).with_group_id(group).with_group_instance_id(instance);
@@ -400,8 +402,9 @@ impl Drawer {
                 }
                 encoded(version, &request)
             }
-            _ => self.offsets_or_admin(key, version, group, member),
-        }
+            _ => return self.offsets_or_admin(key, version, group, member),
+        };
+        Some(body)
     }
 
     fn offsets_or_admin(
@@ -411,7 +414,7 @@ impl Drawer {
         group: GroupId,
         member: StrBytes,
     ) -> Option<Bytes> {
-        match key {
+        let body = match key {
             ApiKey::OffsetCommit => {
                 let partition = commit::OffsetCommitRequestPartition::default()
                     .with_partition_index(self.number())
@@ -486,15 +489,16 @@ impl Drawer {
                 version,
                 &ConsumerGroupDescribeRequest::default().with_group_ids(vec![group]),
             ),
-            _ => None,
-        }
+            _ => return None,
+        };
+        Some(body)
     }
 }
 
-fn encoded<Q: Encodable>(version: i16, request: &Q) -> Option<Bytes> {
+fn encoded<Q: Encodable>(version: i16, request: &Q) -> Bytes {
     let mut body = BytesMut::new();
     request.encode(&mut body, version).expect("only what the version has");
-    Some(body.freeze())
+    body.freeze()
 }
 
 proptest! {
