@@ -5,7 +5,7 @@ use kafka_protocol::messages::BrokerId;
 use super::Cluster;
 
 /// Partitions of `__consumer_offsets` and of `__transaction_state`, by which Kafka spreads its coordinators.
-const COORDINATOR_PARTITIONS: u32 = 50;
+const COORDINATOR_PARTITIONS: i32 = 50;
 
 impl Cluster {
     /// The coordinator of a group or of a transactional id; `None` while no broker is there.
@@ -23,8 +23,8 @@ impl Cluster {
 
 /// The partition that keeps what is known of a group or of a transactional id.
 pub(super) fn coordinator_partition(key: &str) -> i32 {
-    let partition = (java_hash(key).cast_unsigned() & 0x7fff_ffff) % COORDINATOR_PARTITIONS;
-    partition.cast_signed()
+    // Java's absolute value, but for the one number that has none; not a mask, as Kafka takes elsewhere.
+    java_hash(key).checked_abs().unwrap_or(0) % COORDINATOR_PARTITIONS
 }
 
 /// `String.hashCode` of Java, by which Kafka picks the partition.

@@ -331,6 +331,6 @@ fn client_that_left_leaves_nothing_waiting() {
 fn transactional_batches_need_a_transactional_id() {
     let (mut talk, leader) = one_topic(&[]);
     let records = Records::new(1).by(1, 0, 0).transactional().bytes();
-    let refused = (code(ResponseError::InvalidTxnState), -1);
+    let refused = (code(ResponseError::TransactionalIdAuthorizationFailed), -1);
     assert_eq!(talk.produce(leader, "orders", records), refused);
 }
