@@ -68,13 +68,18 @@ impl ScramClient {
 
     /// The last message, and the answer that proves the server.
     fn last(&self, challenge: &str) -> (String, String) {
+        self.last_with_nonce(challenge, "")
+    }
+
+    /// With something before the nonce.
+    fn last_with_nonce(&self, challenge: &str, before: &str) -> (String, String) {
         let fields: BTreeMap<_, _> =
             challenge.split(',').filter_map(|field| field.split_once('=')).collect();
         assert!(fields["r"].starts_with("client-nonce") && fields["r"] != "client-nonce");
         let salt = BASE64.decode(fields["s"]).expect("a salt");
         let salted = self.hash.salted(self.password, &salt, fields["i"].parse().expect("rounds"));
         let client_key = self.hash.hmac(&salted, b"Client Key");
-        let last = format!("c=biws,r={}", fields["r"]);
+        let last = format!("c=biws,r={before}{}", fields["r"]);
         let messages = format!("{},{challenge},{last}", self.bare);
         let signature = self.hash.hmac(&self.hash.digest(&client_key), messages.as_bytes());
         let proof: Vec<u8> = client_key.iter().zip(&signature).map(|(a, b)| a ^ b).collect();
@@ -139,6 +144,18 @@ fn every_mechanism_lets_a_known_user_in() {
         let metadata = client.ask(4, &MetadataRequest::default());
         assert_eq!(metadata.brokers.len(), 1, "{mechanism}");
     }
+}
+
+/// A slip of librdkafka's that Kafka forgives.
+#[test]
+fn client_nonce_may_stand_twice_in_the_last_message() {
+    let mut client = client(&[]);
+    handshake(&mut client, "SCRAM-SHA-256");
+    let scram = ScramClient::new("SCRAM-SHA-256", USER, PASSWORD);
+    let challenge = token(&mut client, scram.first()).auth_bytes;
+    let challenge = str::from_utf8(&challenge).expect("text");
+    let (last, signature) = scram.last_with_nonce(challenge, "client-nonce");
+    assert_eq!(token(&mut client, last).auth_bytes, signature.as_bytes());
 }
 
 /// Who fails is told so and closed, and learns nothing of who has an account.

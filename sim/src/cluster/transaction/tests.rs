@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use kafka_protocol::messages::BrokerId;
 
-use super::{super::broker::BrokerState, *};
+use super::{
+    super::{broker::BrokerState, versions::Profile},
+    *,
+};
 use story::Story;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -353,6 +356,69 @@ fn producers_of_a_partition_are_described() {
         DescribeProducers: UnknownTopicOrPartition
         ",
     );
+}
+
+/// Epochs are 16 bits: a producer that has used them up goes on under a new id, and notices nothing.
+#[test]
+fn end_of_a_transaction_with_the_last_epoch_gives_a_new_id() {
+    let mut story = Story::new(&[]);
+    story.init(4, "t").set_epoch("t", i16::MAX - 2).init(4, "t");
+    story.add(3, "t", (0, 32766), "orders").end(5, "t", (0, 32766), true);
+    story.end(5, "t", (0, 32766), true).end(5, "t", (0, 32766), false);
+    story.add(3, "t", (1, 0), "orders").end(5, "t", (1, 0), false).end(5, "t", (0, 32766), false);
+    story.tells(
+        "
+        InitProducerId v4 t: 0/0
+        InitProducerId v4 t: 0/32766
+        AddPartitionsToTxn v3 t 0/32766: ok
+        EndTxn v5 t 0/32766 commit: 1/0
+        EndTxn v5 t 0/32766 commit: 1/0
+        EndTxn v5 t 0/32766 abort: InvalidTxnState
+        AddPartitionsToTxn v3 t 1/0: ok
+        EndTxn v5 t 1/0 abort: 1/1
+        EndTxn v5 t 0/32766 abort: InvalidProducerIdMapping
+        ",
+    );
+}
+
+#[test]
+fn initialisation_after_the_last_epoch_gives_a_new_id() {
+    let mut story = Story::new(&[]);
+    story.init(4, "t").set_epoch("t", i16::MAX - 1);
+    story.init_as(4, "t", (0, 32766)).init_as(4, "t", (0, 32766));
+    story.add(3, "t", (1, 0), "orders").init_as(4, "t", (0, 32766));
+    // One epoch is kept back for fencing.
+    story.set_epoch("t", i16::MAX - 1).init(4, "t").describe("t").init(4, "t");
+    story.tells(
+        "
+        InitProducerId v4 t: 0/0
+        InitProducerId v4 t as 0/32766: 1/0
+        InitProducerId v4 t as 0/32766: 1/0
+        AddPartitionsToTxn v3 t 1/0: ok
+        InitProducerId v4 t as 0/32766: ProducerFenced
+        InitProducerId v4 t: ConcurrentTransactions
+        DescribeTransactions t: CompleteAbort 1/32767 []
+        InitProducerId v4 t: 2/0
+        ",
+    );
+}
+
+/// Before TV2 an epoch that was raised to fence is told to nobody, whatever they believe to be.
+#[test]
+fn kafka_39_fences_so_that_the_old_producer_cannot_ask_for_the_new_epoch() {
+    for (profile, told) in [(Profile::Kafka39, "ProducerFenced"), (Profile::Kafka41, "0/1")] {
+        let mut story = Story::of_profile(profile);
+        story.init(4, "t").add(3, "t", (0, 0), "orders").init_as(4, "t", (0, 0));
+        story.init_as(4, "t", (0, 0));
+        story.tells(&format!(
+            "
+            InitProducerId v4 t: 0/0
+            AddPartitionsToTxn v3 t 0/0: ok
+            InitProducerId v4 t as 0/0: ConcurrentTransactions
+            InitProducerId v4 t as 0/0: {told}
+            "
+        ));
+    }
 }
 
 /// The number of ids is a client's choice, so it has a limit.
