@@ -86,10 +86,10 @@ impl Cluster {
             ApiKey::DeleteGroups => self.serve(context, body, Self::delete_groups),
             ApiKey::OffsetDelete => self.serve(context, body, Self::offset_delete),
             ApiKey::ConsumerGroupHeartbeat => {
-                self.serve(context, body, Self::consumer_group_heartbeat)
+                self.serve(context, body, Self::consumer_group_heartbeat);
             }
             ApiKey::ConsumerGroupDescribe => {
-                self.serve(context, body, Self::consumer_group_describe)
+                self.serve(context, body, Self::consumer_group_describe);
             }
             ApiKey::SaslHandshake => self.serve(context, body, Self::sasl_handshake),
             ApiKey::SaslAuthenticate => self.serve(context, body, Self::sasl_authenticate),

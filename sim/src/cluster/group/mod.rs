@@ -34,7 +34,7 @@ use kafka_protocol::{
 use super::{connection::Ticket, settings::Settings, time::Time};
 use classic::ClassicGroup;
 use consumer::ConsumerGroup;
-use offsets::{Committed, Offsets};
+use offsets::{Aging, Committed, Offsets};
 
 /// Groups that a cluster holds at the most; Kafka has no such limit.
 const GROUPS_MAX: usize = 100_000;
@@ -91,7 +91,7 @@ pub(in crate::cluster) struct Group {
 
 /// The members of a group, by the protocol that they speak.
 pub(in crate::cluster) enum Members {
-    Classic(ClassicGroup),
+    Classic(Box<ClassicGroup>),
     Consumer(ConsumerGroup),
 }
 
@@ -158,19 +158,15 @@ impl Group {
     /// Forgets what has been kept long enough; `false`: there is still something to keep.
     fn expire(&mut self, now: Time, retention: Duration) -> bool {
         let (members, offsets) = (&self.members, &mut self.offsets);
-        let retained_since = match members {
-            // While members are there, only what they do not read gets old.
-            Members::Classic(group) => match group.offsets_age_from() {
-                None => return false,
-                Some(since) => since,
-            },
-            Members::Consumer(_) => None,
+        let aging = match members {
+            Members::Classic(group) => group.aging(),
+            Members::Consumer(_) => Aging::FromCommit,
         };
         let subscribed = |topic: &TopicName| match members {
             Members::Classic(group) => group.is_subscribed_to(topic),
             Members::Consumer(group) => group.is_subscribed_to(topic),
         };
-        offsets.expire(now, retention, retained_since, subscribed);
+        offsets.expire(now, retention, aging, subscribed);
         offsets.is_empty() && self.is_empty()
     }
 }
@@ -245,7 +241,7 @@ impl Groups {
             Entry::Vacant(_) if !create => return Err(ResponseError::UnknownMemberId),
             Entry::Vacant(_) if full => return Err(ResponseError::CoordinatorNotAvailable),
             Entry::Vacant(entry) => {
-                let members = Members::Classic(ClassicGroup::new(now));
+                let members = Members::Classic(Box::new(ClassicGroup::new(now)));
                 entry.insert(Group::new(coordinator, members))
             }
         };
@@ -254,7 +250,9 @@ impl Groups {
                 return Err(ResponseError::InconsistentGroupProtocol);
             }
             Members::Consumer(_) if !create => return Err(ResponseError::UnknownMemberId),
-            Members::Consumer(_) => group.members = Members::Classic(ClassicGroup::new(now)),
+            Members::Consumer(_) => {
+                group.members = Members::Classic(Box::new(ClassicGroup::new(now)));
+            }
             Members::Classic(_) => {}
         }
         match &mut group.members {
@@ -299,7 +297,7 @@ impl Groups {
     }
 
     /// The group that offsets are committed to: who is no member may commit to one that does not exist yet.
-    pub(in crate::cluster) fn to_commit(
+    pub(in crate::cluster) fn group_to_commit(
         &mut self,
         now: Time,
         id: &GroupId,
@@ -313,7 +311,7 @@ impl Groups {
             Entry::Vacant(_) if generation >= 0 => Err(not_found),
             Entry::Vacant(_) if full => Err(ResponseError::CoordinatorNotAvailable),
             Entry::Vacant(entry) => {
-                let members = Members::Classic(ClassicGroup::new(now));
+                let members = Members::Classic(Box::new(ClassicGroup::new(now)));
                 Ok(entry.insert(Group::new(coordinator, members)))
             }
         }

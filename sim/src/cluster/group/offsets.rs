@@ -26,6 +26,14 @@ pub(in crate::cluster) struct Committed {
     pub(in crate::cluster) number: u64,
 }
 
+/// From when on an offset gets old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cluster) enum Aging {
+    Never,
+    FromCommit,
+    From(Time),
+}
+
 type Partitions = BTreeMap<i32, Committed>;
 
 /// The offsets of one group.
@@ -110,12 +118,12 @@ impl Offsets {
         });
     }
 
-    /// Forgets what is older than `retention`, counted from the commit, or from `since` where that is given.
+    /// Forgets what is older than `retention` and not read.
     pub(in crate::cluster) fn expire(
         &mut self,
         now: Time,
         retention: Duration,
-        since: Option<Time>,
+        aging: Aging,
         is_read: impl Fn(&TopicName) -> bool,
     ) {
         let pending: BTreeSet<(&TopicName, i32)> = self
@@ -129,7 +137,12 @@ impl Offsets {
                 return true;
             }
             partitions.retain(|partition, offset| {
-                let due = offset.expires_at.unwrap_or(since.unwrap_or(offset.at) + retention);
+                let since = match aging {
+                    Aging::Never => return true,
+                    Aging::FromCommit => offset.at,
+                    Aging::From(since) => since,
+                };
+                let due = offset.expires_at.unwrap_or(since + retention);
                 due > now || pending.contains(&(topic, *partition))
             });
             !partitions.is_empty()

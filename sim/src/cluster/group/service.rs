@@ -134,7 +134,7 @@ impl Cluster {
         let coordinator = coordinator.ok_or(ResponseError::CoordinatorNotAvailable)?;
         let number = self.groups.next_commit();
         let not_found = ResponseError::GroupIdNotFound;
-        let group = self.groups.to_commit(now, id, coordinator, -1, not_found)?;
+        let group = self.groups.group_to_commit(now, id, coordinator, -1, not_found)?;
         let nobody = StrBytes::default();
         match &mut group.members {
             Members::Classic(members) => {
