@@ -55,7 +55,7 @@ fn fetch_answers_in_every_version() {
         let response: FetchResponse = talk.ask(leader, version, &request);
         let answer = &response.responses[0].partitions[0];
         assert_eq!((answer.error_code, answer.high_watermark), (0, 2), "v{version}");
-        assert_eq!(answer.records.as_ref().map(|records| records.is_empty()), Some(false));
+        assert_eq!(answer.records.as_ref().map(bytes::Bytes::is_empty), Some(false));
         assert_eq!(answer.aborted_transactions, None, "null for who reads everything");
     }
 }
@@ -181,6 +181,7 @@ fn leader_epochs_are_compared() {
         error(&talk.ask(leader, version, &request))
     };
     assert_eq!(ask(12, -1), 0);
+    assert_eq!(ask(12, -2), 0);
     assert_eq!(ask(12, 3), 0);
     assert_eq!(ask(12, 2), code(ResponseError::FencedLeaderEpoch));
     assert_eq!(ask(12, 4), code(ResponseError::UnknownLeaderEpoch));
@@ -431,4 +432,7 @@ fn strange_requests_are_answered() {
     let errors = response.responses.iter().flat_map(|topic| &topic.partitions);
     let errors: Vec<_> = errors.map(|partition| partition.error_code).collect();
     assert_eq!(errors, [1, 3]);
+    talk.produce(leader, "orders", Records::new(1).bytes());
+    let negative = fetch("orders", 0).with_max_bytes(-1);
+    assert_eq!(error(&talk.ask(leader, 12, &negative)), code(ResponseError::UnknownServerError));
 }

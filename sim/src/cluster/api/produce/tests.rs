@@ -35,6 +35,25 @@ fn batches_get_offsets_one_after_the_other() {
 }
 
 #[test]
+fn produce_answers_in_every_version() {
+    let (mut talk, leader) = one_topic(&[]);
+    let mut expected = 0;
+    for version in 3..=13 {
+        let mut request = produce("orders", Records::new(1).bytes(), 1);
+        if version == 13 {
+            request.topic_data[0].name = topic_name("");
+            request.topic_data[0].topic_id = talk.id_of("orders");
+        }
+        let response: ProduceResponse = talk.ask(leader, version, &request);
+        let answer = &response.responses[0].partition_responses[0];
+        assert_eq!((answer.error_code, answer.base_offset), (0, expected), "v{version}");
+        let log_start = if version >= 5 { 0 } else { -1 };
+        assert_eq!(answer.log_start_offset, log_start, "v{version}");
+        expected += 1;
+    }
+}
+
+#[test]
 fn what_is_no_valid_batch_is_refused_with_kafkas_errors() {
     let (mut talk, leader) = one_topic(&[]);
     let good = Records::new(2);
@@ -59,6 +78,9 @@ fn what_is_no_valid_batch_is_refused_with_kafkas_errors() {
         ("no sequence", good.clone().by(5, 0, -1).bytes(), ResponseError::InvalidRecord),
         ("bytes behind the records", changed(&good, |b| b.put_u8(0)), {
             ResponseError::InvalidRecord
+        }),
+        ("numbers that do not end", changed(&good, |b| b[61..].fill(0xff)), {
+            ResponseError::UnknownServerError
         }),
         ("no codec", changed(&good, |b| b[22] = 5), ResponseError::UnknownServerError),
     ];
