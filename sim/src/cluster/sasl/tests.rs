@@ -11,6 +11,7 @@ use kafka_protocol::{
         SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
         SaslHandshakeResponse,
     },
+    protocol::StrBytes,
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -189,7 +190,7 @@ fn mechanism_that_is_not_enabled_is_refused_with_those_that_are() {
     let mut client = client(&[("sasl.enabled.mechanisms", "SCRAM-SHA-512,GSSAPI,PLAIN")]);
     let answer = handshake(&mut client, "SCRAM-SHA-256");
     assert_eq!(answer.error_code, ResponseError::UnsupportedSaslMechanism.code());
-    let names: Vec<_> = answer.mechanisms.iter().map(|name| name.as_str()).collect();
+    let names: Vec<_> = answer.mechanisms.iter().map(StrBytes::as_str).collect();
     assert_eq!(names, ["SCRAM-SHA-512", "PLAIN"]);
     assert!(is_closed(&mut client));
 }
@@ -248,7 +249,7 @@ fn session_that_has_ended_is_closed_at_its_next_request() {
     assert_eq!((answer.error_code, answer.session_lifetime_ms), (0, 60_000));
     let again = handshake(&mut client, "SCRAM-SHA-256");
     assert_eq!(again.error_code, ResponseError::IllegalSaslState.code(), "once a second at most");
-    client.pass(Duration::from_secs(60));
+    client.pass(Duration::from_mins(1));
     assert_eq!(client.ask(4, &MetadataRequest::default()).brokers.len(), 1);
     client.pass(Duration::from_millis(1));
     client.send(4, &MetadataRequest::default());

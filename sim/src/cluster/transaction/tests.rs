@@ -174,7 +174,7 @@ fn transaction_that_takes_too_long_is_aborted_and_its_producer_fenced() {
     let mut story = Story::new(&[]);
     story.init(4, "t").add(3, "t", (0, 0), "orders").produce(11, "t", (0, 0), 0, "orders");
     // The producer's timeout is 60 s, and the coordinator looks every 10 s.
-    story.pass(60 * SECOND - SECOND).describe("t");
+    story.pass(59 * SECOND).describe("t");
     story.pass(11 * SECOND).describe("t").read("orders").end(4, "t", (0, 0), true);
     story.tells(
         "
@@ -279,6 +279,25 @@ fn other_brokers_are_not_coordinators() {
     );
 }
 
+/// A produce that strays must not open a transaction that nobody means to end.
+#[test]
+fn produce_to_a_broker_that_does_not_lead_begins_no_transaction() {
+    let mut story = Story::of_brokers(2, &[]);
+    let id = transactional_id("t");
+    let coordinator = story.client.cluster.coordinator_of(&id).expect("a coordinator").0;
+    let leader = story.client.leader("orders");
+    story.connect(coordinator).init(4, "t");
+    story.connect(3 - leader).produce(12, "t", (0, 0), 0, "orders");
+    story.connect(coordinator).describe("t");
+    story.tells(
+        "
+        InitProducerId v4 t: 0/0
+        Produce v12 t 0/0: NotLeaderOrFollower
+        DescribeTransactions t: Empty 0/0 []
+        ",
+    );
+}
+
 /// Timeouts are the broker's to allow.
 #[test]
 fn timeout_above_the_brokers_maximum_is_refused() {
@@ -299,7 +318,7 @@ fn unused_id_expires() {
         ("transactional.id.expiration.ms", "60000"),
         ("transaction.remove.expired.transaction.cleanup.interval.ms", "1000"),
     ]);
-    story.init(4, "t").pass(60 * SECOND - SECOND).describe("t");
+    story.init(4, "t").pass(59 * SECOND).describe("t");
     story.pass(2 * SECOND).describe("t").end(4, "t", (0, 0), true).init(4, "t");
     story.tells(
         "
