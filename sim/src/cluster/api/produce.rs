@@ -186,6 +186,10 @@ impl Cluster {
             let id = write.transactional_id;
             let id = id.ok_or(ResponseError::TransactionalIdAuthorizationFailed)?;
             if !partition.log.continues_transaction(&batch) {
+                // A broker that does not lead begins nothing.
+                if partition.leader != Some(context.broker) {
+                    return Err(ResponseError::NotLeaderOrFollower.into());
+                }
                 let producer = Producer { id: batch.producer_id(), epoch: batch.producer_epoch() };
                 self.verify_or_add_to_transaction(
                     context.now,

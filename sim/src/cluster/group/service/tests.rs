@@ -7,7 +7,7 @@ use kafka_protocol::{
         DescribeGroupsRequest, FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest,
         LeaveGroupRequest, ListGroupsRequest, MetadataRequest, OffsetCommitRequest,
         OffsetDeleteRequest, OffsetFetchRequest, RequestHeader, ResponseHeader, SyncGroupRequest,
-        TxnOffsetCommitRequest, join_group_request::JoinGroupRequestProtocol,
+        TransactionalId, TxnOffsetCommitRequest, join_group_request::JoinGroupRequestProtocol,
         leave_group_request::MemberIdentity, metadata_request::MetadataRequestTopic,
         offset_commit_request as commit, offset_delete_request as delete,
         offset_fetch_request as fetch, txn_offset_commit_request as txn,
@@ -17,7 +17,10 @@ use kafka_protocol::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::cluster::{ClusterSpec, ConnectionId, Output, broker::BrokerState, versions};
+use crate::cluster::{
+    BrokerId, ClusterSpec, ConnectionId, Output, broker::BrokerState, transaction::Initialise,
+    versions,
+};
 
 /// A cluster of three brokers with one topic, a clock, and a connection to the coordinator of group `g`.
 struct Story {
@@ -256,19 +259,25 @@ fn group_with_members_is_neither_deleted_nor_synced() {
 #[test]
 fn offset_of_a_transaction_is_unstable_until_it_ends() {
     let mut story = Story::new();
+    let id = TransactionalId(text("t"));
+    let initialise = Initialise { timeout: millis(60_000), expected: None };
+    let producer =
+        story.cluster.initialise_producer(story.now, BrokerId(1), &id, &initialise).unwrap();
     let partition = txn::TxnOffsetCommitRequestPartition::default().with_committed_offset(9);
     let wanted = txn::TxnOffsetCommitRequestTopic::default()
         .with_name(topic())
         .with_partitions(vec![partition]);
     let request = TxnOffsetCommitRequest::default()
+        .with_transactional_id(id)
         .with_group_id(group())
-        .with_producer_id(7.into())
+        .with_producer_id(producer.wire_id())
+        .with_producer_epoch(producer.epoch)
         .with_generation_id(-1)
         .with_topics(vec![wanted]);
-    assert_eq!(story.ask(3, &request).topics[0].partitions[0].error_code, 0);
+    assert_eq!(story.ask(5, &request).topics[0].partitions[0].error_code, 0);
     assert_eq!(story.fetch(false), (-1, 0));
     assert_eq!(story.fetch(true), (-1, ResponseError::UnstableOffsetCommit.code()));
-    story.cluster.end_group_transactions(7, true);
+    story.cluster.end_group_transactions(producer.id, true);
     assert_eq!(story.fetch(true), (9, 0));
     story.cluster.forget_offsets_of(&topic());
     assert_eq!(story.fetch(true), (-1, 0));
