@@ -68,7 +68,8 @@ impl Cluster {
     /// The coordinator of a group or of a transactional id; `None` while no broker is there for it.
     pub(super) fn coordinator(&self, what: Coordinated, key: &str) -> Option<BrokerId> {
         let partitions = &self.topics.get(&what.topic())?.partitions;
-        let hash = java_hash(key).cast_unsigned() & 0x7fff_ffff;
+        // Java's absolute value, but for the one number that has none; not a mask, as Kafka takes elsewhere.
+        let hash = java_hash(key).checked_abs().unwrap_or(0);
         let index = usize::try_from(hash).unwrap_or(0) % partitions.len().max(1);
         partitions.get(index)?.leader
     }

@@ -209,9 +209,13 @@ impl Cluster {
         }
     }
 
-    /// A partition's ISR has changed, so its high watermark may rise.
+    /// A partition's ISR has changed, so its high watermark may rise: not while too few are in sync, or a replica
+    /// that may lead could lack what consumers have read.
     pub(super) fn isr_changed(&mut self, name: &TopicName, index: i32) {
-        if let Some(partition) = self.topics.partition_mut(name, index) {
+        let min_isr = self.rules(name).map_or(1, |rules| rules.min_isr);
+        if let Some(partition) = self.topics.partition_mut(name, index)
+            && partition.isr.len() >= min_isr.min(partition.replicas.len())
+        {
             partition.log.replicated(partition.replicated_end());
         }
         self.wake_fetches(name, index);
