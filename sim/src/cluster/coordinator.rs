@@ -68,10 +68,14 @@ impl Cluster {
     /// The coordinator of a group or of a transactional id; `None` while no broker is there for it.
     pub(super) fn coordinator(&self, what: Coordinated, key: &str) -> Option<BrokerId> {
         let partitions = &self.topics.get(&what.topic())?.partitions;
-        // Java's absolute value, but for the one number that has none; not a mask, as Kafka takes elsewhere.
-        let hash = java_hash(key).checked_abs().unwrap_or(0);
-        let index = usize::try_from(hash).unwrap_or(0) % partitions.len().max(1);
+        let index = usize::try_from(coordinator_partition(key, partitions.len())).ok()?;
         partitions.get(index)?.leader
+    }
+
+    /// The coordinator of a transactional id; `None` while no broker is there for it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "transactions ask for it"))]
+    pub(super) fn transaction_coordinator_of(&self, id: &str) -> Option<BrokerId> {
+        self.coordinator(Coordinated::Transaction, id)
     }
 
     /// A client looks for a coordinator: from now on it sees the topic.
@@ -132,6 +136,13 @@ impl Cluster {
     }
 }
 
+/// The partition that keeps what is known of a group or of a transactional id.
+fn coordinator_partition(key: &str, partitions: usize) -> i32 {
+    // Java's absolute value, but for the one number that has none; not a mask, as Kafka takes elsewhere.
+    let hash = java_hash(key).checked_abs().unwrap_or(0);
+    hash % i32::try_from(partitions).unwrap_or(i32::MAX).max(1)
+}
+
 /// `String.hashCode` of Java, by which Kafka picks the partition.
 fn java_hash(text: &str) -> i32 {
     text.encode_utf16()
@@ -147,5 +158,13 @@ mod tests {
         assert_eq!(java_hash(""), 0);
         assert_eq!(java_hash("switchyard"), 0xeb5d_786e_u32.cast_signed());
         assert_eq!(java_hash("polygenelubricants"), i32::MIN);
+    }
+
+    /// As `Utils.abs` of Kafka has it: a coordinator that is looked for elsewhere is never found.
+    #[test]
+    fn partition_is_that_of_the_absolute_value() {
+        assert_eq!(coordinator_partition("switchyard", 50), 346_195_858 % 50);
+        assert_eq!(coordinator_partition("polygenelubricants", 50), 0);
+        assert_eq!(coordinator_partition("a", 0), 0);
     }
 }

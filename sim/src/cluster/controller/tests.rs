@@ -230,6 +230,7 @@ fn coordinators_move_with_the_leaders_of_their_topic() {
     story.cluster.kill_broker(story.now, before.0);
     story.pass(8_999);
     assert_eq!(story.cluster.coordinator_of("group"), Some(before), "nobody has noticed");
+    assert!(story.cluster.transaction_coordinator_of("id").is_some());
     story.pass(1);
     let after = story.cluster.coordinator_of("group").expect("another");
     assert_ne!(after, before);
