@@ -164,4 +164,12 @@ mod tests {
         assert_eq!(java_hash("switchyard"), 0xeb5d_786e_u32.cast_signed());
         assert_eq!(java_hash("polygenelubricants"), i32::MIN);
     }
+
+    /// As `Utils.abs` of Kafka has it: a coordinator that is looked for elsewhere is never found.
+    #[test]
+    fn partition_is_that_of_the_absolute_value() {
+        assert_eq!(coordinator_partition("switchyard", 50), 346_195_858 % 50);
+        assert_eq!(coordinator_partition("polygenelubricants", 50), 0);
+        assert_eq!(coordinator_partition("a", 0), 0);
+    }
 }

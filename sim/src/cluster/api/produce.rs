@@ -238,7 +238,7 @@ impl Cluster {
                 log_start: if tells_log_start(refused.error) { log_start } else { -1 },
                 refused,
             })?;
-        partition.log.replicated(&partition.isr);
+        partition.replicate(config.isr_min);
         let required = appended.last_offset + 1;
         let waits = write.acks == ACKS_ALL && partition.log.high_watermark() < required;
         if appended.bytes > 0 {
