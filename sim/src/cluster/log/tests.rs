@@ -7,13 +7,15 @@ use super::{
         conversation::{Records, START_MS},
         settings::Settings,
         time::Time,
+        versions::Profile,
     },
     *,
 };
 
 fn config(settings: &[(&str, &str)]) -> LogConfig {
     let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    LogConfig::of_brokers(&Settings::new(BTreeMap::new())).of_topic(&settings.collect())
+    LogConfig::of_brokers(&Settings::new(BTreeMap::new(), Profile::Kafka41))
+        .of_topic(&settings.collect())
 }
 
 fn now() -> Time {

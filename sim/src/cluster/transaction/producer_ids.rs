@@ -75,7 +75,6 @@ impl ProducerIds {
     }
 
     /// A broker that starts again has lost what it had left, and takes a new block at its next need.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for brokers that return"))]
     pub(in super::super) fn broker_restarted(&mut self, broker: BrokerId) {
         self.blocks.remove(&broker);
     }

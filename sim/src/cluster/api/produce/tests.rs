@@ -274,7 +274,7 @@ fn internal_topics_and_strange_acks_are_refused() {
 fn read_only_topics_refuse_clients() {
     let (mut talk, leader) = one_topic(&[]);
     talk.cluster.topics.get_mut(&topic_name("orders")).expect("it exists").read_only = true;
-    let refused = (code(super::READ_ONLY_TOPIC), -1);
+    let refused = (code(super::READ_ONLY_ERROR), -1);
     assert_eq!(talk.produce(leader, "orders", Records::new(1).bytes()), refused);
 }
 
