@@ -15,6 +15,8 @@ mod api;
 mod broker;
 mod connection;
 mod controller;
+#[cfg(test)]
+mod conversation;
 mod coordinator;
 mod faults;
 mod fetch_session;
