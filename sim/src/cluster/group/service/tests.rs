@@ -332,6 +332,30 @@ fn group_that_is_not_there_is_dead_or_not_found() {
     assert_eq!(new.error_code, ResponseError::GroupIdNotFound.code());
 }
 
+#[test]
+fn sync_of_the_newest_version_says_which_protocol_it_is_for() {
+    let mut story = Story::new();
+    let unnamed = SyncGroupRequest::default().with_group_id(group());
+    let error = ResponseError::InconsistentGroupProtocol.code();
+    assert_eq!(story.ask(5, &unnamed).error_code, error);
+    let error = ResponseError::UnknownMemberId.code();
+    assert_eq!(story.ask(4, &unnamed).error_code, error);
+}
+
+#[test]
+fn administrator_removes_members_of_either_protocol() {
+    let mut story = Story::new();
+    assert_eq!(story.beat(0), 0);
+    let members = ["m", "nobody"].map(|id| MemberIdentity::default().with_member_id(text(id)));
+    let request =
+        LeaveGroupRequest::default().with_group_id(group()).with_members(members.to_vec());
+    let answer = story.ask(5, &request);
+    assert_eq!(answer.members[0].error_code, 0);
+    assert_eq!(answer.members[1].error_code, ResponseError::UnknownMemberId.code());
+    assert_eq!(story.state(), "g consumer Empty");
+    assert_eq!(story.beat(1), ResponseError::UnknownMemberId.code());
+}
+
 /// The seed decides over ids of members, and so over who reads what.
 #[test]
 fn same_seed_gives_the_same_member_ids() {
