@@ -37,8 +37,7 @@ fn batches_get_offsets_one_after_the_other() {
 #[test]
 fn produce_answers_in_every_version() {
     let (mut talk, leader) = one_topic(&[]);
-    let mut expected = 0;
-    for version in 3..=13 {
+    for (expected, version) in (0..).zip(3..=13) {
         let mut request = produce("orders", Records::new(1).bytes(), 1);
         if version == 13 {
             request.topic_data[0].name = topic_name("");
@@ -49,7 +48,6 @@ fn produce_answers_in_every_version() {
         assert_eq!((answer.error_code, answer.base_offset), (0, expected), "v{version}");
         let log_start = if version >= 5 { 0 } else { -1 };
         assert_eq!(answer.log_start_offset, log_start, "v{version}");
-        expected += 1;
     }
 }
 
