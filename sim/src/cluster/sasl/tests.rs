@@ -139,7 +139,10 @@ fn scram_agrees_with_the_rfc() {
 fn every_mechanism_lets_a_known_user_in() {
     for mechanism in MECHANISMS {
         let mut client = client(&[]);
-        assert_eq!(client.ask(3, &ApiVersionsRequest::default()).error_code, 0);
+        let versions = ApiVersionsRequest::default()
+            .with_client_software_name(StrBytes::from_static_str("test"))
+            .with_client_software_version(StrBytes::from_static_str("1"));
+        assert_eq!(client.ask(3, &versions).error_code, 0);
         let answer = authenticate(&mut client, mechanism, USER, PASSWORD);
         assert_eq!((answer.error_code, answer.session_lifetime_ms), (0, 0), "{mechanism}");
         let metadata = client.ask(4, &MetadataRequest::default());

@@ -262,7 +262,7 @@ fn missing_partition_fails_the_whole_request() {
 fn other_brokers_are_not_coordinators() {
     let mut story = Story::of_brokers(2, &[]);
     let id = transactional_id("t");
-    let coordinator = story.client.cluster.coordinator_of(&id).expect("a coordinator");
+    let coordinator = story.client.cluster.transaction_coordinator_of(&id).expect("a coordinator");
     story.connect(3 - coordinator.0).init(4, "t").add_offsets(3, "t", (0, 0));
     story.end(5, "t", (0, 0), true).describe("t").list(&[]);
     story.connect(coordinator.0).init(4, "t").list(&[]);
@@ -284,7 +284,8 @@ fn other_brokers_are_not_coordinators() {
 fn produce_to_a_broker_that_does_not_lead_begins_no_transaction() {
     let mut story = Story::of_brokers(2, &[]);
     let id = transactional_id("t");
-    let coordinator = story.client.cluster.coordinator_of(&id).expect("a coordinator").0;
+    let coordinator =
+        story.client.cluster.transaction_coordinator_of(&id).expect("a coordinator").0;
     let leader = story.client.leader("orders");
     story.connect(coordinator).init(4, "t");
     story.connect(3 - leader).produce(12, "t", (0, 0), 0, "orders");

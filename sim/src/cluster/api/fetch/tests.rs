@@ -373,7 +373,7 @@ fn readers_of_committed_records_stop_before_open_transactions() {
     let (mut talk, leader) = orders();
     talk.produce(leader, "orders", Records::new(2).bytes());
     let id = kafka_protocol::protocol::StrBytes::from_static_str("pay");
-    let coordinator = talk.cluster.coordinator_of(&id).expect("a coordinator");
+    let coordinator = talk.cluster.transaction_coordinator_of(&id).expect("a coordinator");
     let coordinator = talk.connect(coordinator.0);
     let initialise = kafka_protocol::messages::InitProducerIdRequest::default()
         .with_transactional_id(Some(id.clone().into()))

@@ -18,8 +18,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cluster::{
-    BrokerId, ClusterSpec, ConnectionId, Output, broker::BrokerState, transaction::Initialise,
-    versions,
+    BrokerId, ClusterSpec, ConnectionId, Output, transaction::Initialise, versions,
 };
 
 /// A cluster of three brokers with one topic, a clock, and a connection to the coordinator of group `g`.
@@ -42,6 +41,15 @@ fn topic() -> TopicName {
 }
 
 impl Story {
+    /// Another broker leads what keeps the group.
+    fn move_coordinator(&mut self) {
+        let (topic, index) = self.cluster.offsets_partition("g");
+        let partition = self.cluster.topics.partition_mut(&topic, index).unwrap();
+        let leader = partition.leader;
+        partition.leader = partition.replicas.iter().copied().find(|id| Some(*id) != leader);
+        self.cluster.groups_moved(self.now);
+    }
+
     fn new() -> Self {
         let mut cluster = Cluster::new(ClusterSpec::new("groups", 1, "127.0.0.1", 9092..9095));
         let broker = cluster.coordinator_of("g").unwrap();
@@ -189,9 +197,7 @@ fn group_survives_its_coordinator() {
     let mut story = Story::new();
     assert_eq!(story.commit(OffsetCommitRequest::default(), 5), 0);
     assert_eq!(story.beat(0), 0);
-    let first = story.cluster.coordinator_of("g").unwrap();
-    story.cluster.brokers.get_mut(&first).unwrap().state = BrokerState::Fenced;
-    story.cluster.groups_moved(story.now);
+    story.move_coordinator();
     assert_eq!(story.beat(1), ResponseError::NotCoordinator.code());
     let second = story.cluster.coordinator_of("g").unwrap();
     story.connection = story.cluster.open(second.0, "127.0.0.1").unwrap();
@@ -203,9 +209,7 @@ fn group_survives_its_coordinator() {
 fn waiting_join_is_sent_away_when_the_coordinator_moves() {
     let mut story = Story::new();
     story.send(3, &join(""));
-    let first = story.cluster.coordinator_of("g").unwrap();
-    story.cluster.brokers.get_mut(&first).unwrap().state = BrokerState::Fenced;
-    story.cluster.groups_moved(story.now);
+    story.move_coordinator();
     let answer = story.receive::<JoinGroupRequest>(3).unwrap();
     assert_eq!(answer.error_code, ResponseError::NotCoordinator.code());
 }
