@@ -1,8 +1,8 @@
 //! What a cluster is made of, as a caller asks for it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use super::versions::Profile;
+use super::{settings::Settings, versions::Profile};
 
 /// A cluster to be.
 #[derive(Clone, Debug)]
@@ -37,13 +37,34 @@ pub struct BrokerSpec {
 }
 
 /// Who may connect.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct SaslSpec {
     /// Passwords by user.
     pub users: BTreeMap<String, String>,
 }
 
+impl fmt::Debug for SaslSpec {
+    /// Names only: passwords are nobody's business.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SaslSpec").field("users", &self.users.keys()).finish()
+    }
+}
+
+/// A setting that brokers do not know, or a value that they would not take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidSetting(String);
+
 impl ClusterSpec {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// With the first that is wrong, in Kafka's words.
+    pub fn check_settings(&self) -> Result<(), InvalidSetting> {
+        Settings::check_given(&self.settings)
+            .map_err(|refusal| InvalidSetting(refusal.message.unwrap_or_default()))
+    }
+
     /// A cluster of `brokers` brokers with ids from 1 on, at successive ports of one host.
     pub fn new(name: &str, seed: u64, host: &str, ports: impl IntoIterator<Item = u16>) -> Self {
         let brokers = (1..)

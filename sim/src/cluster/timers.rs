@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::messages::{BrokerId, GroupId, TransactionalId};
 
-use super::{connection::Ticket, time::Time};
+use super::{connection::Ticket, faults::FaultId, time::Time};
 
 /// One reason to be woken. Each has at most one moment; a timer is a hint, and its owner looks itself whether
 /// something is due.
@@ -18,10 +18,16 @@ pub(super) enum Timer {
     Delayed(Ticket),
     /// A member or a phase of a group.
     Group(GroupId),
+    /// Offsets and groups that nobody has asked for in a long time.
+    OffsetExpiry,
     /// A transaction's timeout.
     Transaction(TransactionalId),
     /// A broker that is silent will be fenced, or one that returned catches up.
     Broker(BrokerId),
+    /// Leaders may go back to the replicas that should have them.
+    LeaderBalance,
+    /// A fault that acts by itself.
+    Fault(FaultId),
     /// Retention of logs, expiry of producer state and of offsets.
     Housekeeping,
 }
@@ -39,6 +45,11 @@ impl Timers {
         self.clear(&timer);
         self.by_time.insert((at, timer.clone()));
         self.by_timer.insert(timer, at);
+    }
+
+    /// Whether it will wake.
+    pub(super) fn is_set(&self, timer: &Timer) -> bool {
+        self.by_timer.contains_key(timer)
     }
 
     /// Forgets a timer.
