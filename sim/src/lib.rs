@@ -4,5 +4,6 @@
 //! of the machine or simulated ones.
 
 pub mod cluster;
+pub mod network;
 pub mod random;
 pub mod serve;
