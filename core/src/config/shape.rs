@@ -15,10 +15,15 @@ use super::{
     suggest,
 };
 
-/// Checks `value` against the gateway's section of the schema; what is at fault is taken out.
-pub(super) fn check(value: &mut Value, schema: &Value, findings: &mut Findings) {
-    let mut shape = Shape { definitions: &schema["$defs"], findings };
-    if !shape.conforms(value, &schema["else"], &Path::root()) {
+/// Checks `value` against `section`, which may refer to `definitions`; what is at fault is taken out.
+pub(super) fn check(
+    value: &mut Value,
+    section: &Value,
+    definitions: &Value,
+    findings: &mut Findings,
+) {
+    let mut shape = Shape { definitions, findings };
+    if !shape.conforms(value, section, &Path::root()) {
         *value = Value::Object(Map::new());
     }
 }
@@ -363,7 +368,8 @@ mod tests {
 
     fn faults(mut value: Value) -> String {
         let mut findings = Findings::default();
-        check(&mut value, &json_schema(), &mut findings);
+        let schema = json_schema();
+        check(&mut value, &schema["else"], &schema["$defs"], &mut findings);
         findings.into_result("f").map_or_else(|error| error.to_string(), |_| String::new())
     }
 
