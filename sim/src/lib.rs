@@ -5,5 +5,7 @@
 
 pub mod cluster;
 pub mod network;
+pub mod oracle;
 pub mod random;
+pub mod scenario;
 pub mod serve;
