@@ -2,6 +2,16 @@
 //!
 //! Oracles only read the [`history`]; they never steer a run.
 
+mod groups;
+pub mod history;
+mod judge;
+#[cfg(test)]
+mod tests;
+mod world;
+
+pub use history::History;
+pub use judge::{Case, GroupHome, Home, Verdict, Violation, judge};
+
 /// Figures of a run that a scenario can bound, and what each is.
 pub const FIGURES: &[(&str, &str)] = &[
     ("lost", "records acknowledged and on no cluster that a route points at in the end"),
