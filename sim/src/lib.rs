@@ -7,5 +7,6 @@ pub mod cluster;
 pub mod network;
 pub mod oracle;
 pub mod random;
+pub mod report;
 pub mod scenario;
 pub mod serve;
