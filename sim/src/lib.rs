@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod network;
 pub mod oracle;
 pub mod random;
+pub mod rehearsal;
 pub mod report;
 pub mod scenario;
 pub mod serve;

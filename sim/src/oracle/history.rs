@@ -216,6 +216,13 @@ pub enum What {
         /// Records that were left behind.
         unreplicated: u64,
     },
+    /// A line of a gateway's log.
+    Log {
+        /// `warn`, `info`, …
+        level: Arc<str>,
+        /// The line.
+        text: Arc<str>,
+    },
     /// A fault began or ended, an operator did something, the mirror changed.
     Note {
         /// In words.

@@ -191,6 +191,7 @@ impl Verdict {
             | What::UpstreamAddress { .. }
             | What::Appended { .. }
             | What::SessionClosed { .. }
+            | What::Log { .. }
             | What::Note { .. } => None,
         };
         self.marks.extend(mark);

@@ -100,3 +100,18 @@ fn scenario_schema_describes_every_key() {
         }
     }
 }
+
+/// Every file that is delivered has to be one that can be run.
+#[test]
+fn delivered_scenarios_are_free_of_faults() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let file = entry.expect("an entry").path();
+        if file.extension().is_some_and(|extension| extension == "yaml") {
+            let scenarios = load(&file, &[]).unwrap_or_else(|error| panic!("{error}"));
+            names.extend(scenarios.into_iter().map(|scenario| scenario.name));
+        }
+    }
+    assert!(names.len() >= 18, "{names:?}");
+}

@@ -90,6 +90,7 @@ impl std::fmt::Display for Bounds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.min, self.max) {
             (min, max) if min == max => write!(f, "exactly {min}"),
+            (0, u64::MAX) => f.write_str("any"),
             (0, max) => write!(f, "at most {max}"),
             (min, u64::MAX) => write!(f, "at least {min}"),
             (min, max) => write!(f, "{min} to {max}"),

@@ -1,0 +1,5 @@
+//! A rehearsal: one scenario, one seed, one history.
+
+mod recorder;
+
+pub use recorder::Recorder;
