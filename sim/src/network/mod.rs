@@ -103,6 +103,8 @@ struct LinkState {
     held_since: Option<Instant>,
     /// Raised when its connections are reset.
     resets: u64,
+    /// New connections are refused.
+    refuses: bool,
 }
 
 /// Links between hosts, for the sockets' eyes. Both directions of a pair are one link here.
@@ -144,6 +146,14 @@ impl Links {
         } else {
             turmoil::release(a, b);
         }
+    }
+
+    /// Connections over the link are reset, and new ones refused, until this is taken back.
+    pub fn refuse(&self, a: IpAddr, b: IpAddr, refuse: bool) {
+        self.change(a, b, |link| {
+            link.refuses = refuse;
+            link.resets += u64::from(refuse);
+        });
     }
 
     /// Every connection over the link is reset.
@@ -204,6 +214,10 @@ impl SimStream {
         let resets = link.borrow().resets;
         let changed = next_change(link.clone());
         Ok(Self { stream, link, resets, changed, unacknowledged: None, broken: None })
+    }
+
+    fn unless_refused(self) -> io::Result<Self> {
+        if self.link.borrow().refuses { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(self) }
     }
 
     /// Whether the connection is over for a reason that the simulated socket does not know.

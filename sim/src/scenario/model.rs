@@ -108,6 +108,17 @@ pub enum Host {
     Cluster(String),
 }
 
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Clients => f.write_str("clients"),
+            Self::Gateways => f.write_str("gateway"),
+            Self::Gateway(number) => write!(f, "gateway-{number}"),
+            Self::Cluster(name) => f.write_str(name),
+        }
+    }
+}
+
 /// Latency of a link.
 #[derive(Clone, Debug)]
 pub struct Link {
