@@ -3,6 +3,7 @@
 //! [`cluster`] is pure: requests and time in, responses and deadlines out. [`serve`] puts it on sockets, those
 //! of the machine or simulated ones.
 
+pub mod client;
 pub mod cluster;
 pub mod network;
 pub mod oracle;

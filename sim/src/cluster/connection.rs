@@ -20,6 +20,19 @@ pub(super) struct Ticket {
     pub(super) api_version: i16,
 }
 
+impl Ticket {
+    /// Before every ticket of a connection, after those of earlier ones.
+    pub(super) fn first_of(connection: ConnectionId) -> Self {
+        Self {
+            connection,
+            number: 0,
+            correlation_id: i32::MIN,
+            api_key: i16::MIN,
+            api_version: i16::MIN,
+        }
+    }
+}
+
 /// Why the cluster closes a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CloseCause {
@@ -31,6 +44,8 @@ pub enum CloseCause {
     BrokerDown,
     /// A fault that was asked for.
     Fault,
+    /// A produce that asked for no answer has failed: there is no other way to say so.
+    ProduceFailed,
 }
 
 /// One connection of a client.

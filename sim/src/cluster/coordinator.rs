@@ -9,7 +9,6 @@ const COORDINATOR_PARTITIONS: u32 = 50;
 
 impl Cluster {
     /// The coordinator of a group or of a transactional id; `None` while no broker is there.
-    #[expect(dead_code, reason = "groups and transactions ask for it")]
     pub(super) fn coordinator_of(&self, key: &str) -> Option<BrokerId> {
         let brokers: Vec<_> = self
             .brokers
@@ -17,10 +16,15 @@ impl Cluster {
             .filter(|broker| broker.is_listed())
             .map(|broker| broker.id)
             .collect();
-        let partition = java_hash(key).cast_unsigned() & 0x7fff_ffff;
-        let partition = usize::try_from(partition % COORDINATOR_PARTITIONS).unwrap_or(0);
+        let partition = usize::try_from(coordinator_partition(key)).unwrap_or(0);
         brokers.get(partition % brokers.len().max(1)).copied()
     }
+}
+
+/// The partition that keeps what is known of a group or of a transactional id.
+pub(super) fn coordinator_partition(key: &str) -> i32 {
+    let partition = (java_hash(key).cast_unsigned() & 0x7fff_ffff) % COORDINATOR_PARTITIONS;
+    partition.cast_signed()
 }
 
 /// `String.hashCode` of Java, by which Kafka picks the partition.

@@ -15,6 +15,8 @@ mod api;
 mod broker;
 mod connection;
 mod coordinator;
+mod fetch_session;
+mod group;
 mod log;
 mod sasl;
 mod settings;
@@ -22,6 +24,8 @@ mod spec;
 mod time;
 mod timers;
 mod topic;
+mod transaction;
+mod upkeep;
 pub mod versions;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -41,12 +45,18 @@ pub use connection::{CloseCause, ConnectionId};
 pub use spec::{BrokerSpec, ClusterSpec, SaslSpec};
 pub use time::Time;
 
-use api::{Context, WaitingFetch};
+use api::{Context, WaitingFetch, WaitingProduce, Waits};
 use broker::{Broker, BrokerState};
 use connection::{Connection, Ticket};
+use fetch_session::FetchSessions;
+use group::Groups;
+use log::LogConfig;
+use sasl::Authentication;
 use settings::Settings;
 use timers::{Timer, Timers};
 use topic::{Partition, Topic, Topics};
+use transaction::Transactions;
+use upkeep::Upkeep;
 use versions::Profile;
 
 /// What the cluster wants done.
@@ -77,8 +87,23 @@ pub struct Cluster {
     settings: Settings,
     brokers: BTreeMap<BrokerId, Broker>,
     topics: Topics,
+    transactions: Transactions,
+    /// With them, clients must authenticate.
+    users: Option<sasl::Users>,
+    groups: Groups,
     connections: BTreeMap<ConnectionId, Connection>,
+    /// What the brokers' settings say of logs; topics may have settings of their own.
+    log_defaults: LogConfig,
+    /// Bytes that all logs together keep.
+    log_bytes_max: usize,
+    /// `fetch.max.bytes`.
+    fetch_bytes_max: i64,
+    fetch_sessions: FetchSessions,
     waiting_fetches: BTreeMap<Ticket, WaitingFetch>,
+    fetch_waits: Waits,
+    waiting_produces: BTreeMap<Ticket, WaitingProduce>,
+    produce_waits: Waits,
+    upkeep: Upkeep,
     timers: Timers,
     outputs: VecDeque<Output>,
     /// Connections whose next frame can be served.
@@ -97,16 +122,34 @@ impl Cluster {
             let BrokerSpec { host, port, rack, .. } = broker;
             (id, Broker { id, host, port, rack, state: BrokerState::Running })
         });
+        let users = spec.sasl.map(|sasl| sasl::Users::new(spec.seed, &spec.name, sasl));
+        let settings = Settings::new(spec.settings);
+        let sessions_max = settings.int("max.incremental.fetch.session.cache.slots");
+        let session_ids = crate::random::stream(spec.seed, "fetch-session-id", &spec.name);
         Self {
+            log_defaults: LogConfig::of_brokers(&settings),
+            log_bytes_max: spec.log_bytes_max,
+            fetch_bytes_max: settings.int("fetch.max.bytes"),
+            fetch_sessions: FetchSessions::new(
+                usize::try_from(sessions_max).unwrap_or(0),
+                session_ids,
+            ),
             brokers: brokers.collect(),
             cluster_id: StrBytes::from_string(short_id(random.u128(..))),
             name: spec.name,
             seed: spec.seed,
             profile: spec.profile,
-            settings: Settings::new(spec.settings),
+            settings,
             topics: Topics::default(),
+            transactions: Transactions::default(),
+            users,
+            groups: Groups::default(),
             connections: BTreeMap::new(),
             waiting_fetches: BTreeMap::new(),
+            fetch_waits: Waits::default(),
+            waiting_produces: BTreeMap::new(),
+            produce_waits: Waits::default(),
+            upkeep: Upkeep::default(),
             timers: Timers::default(),
             outputs: VecDeque::new(),
             ready: VecDeque::new(),
@@ -129,7 +172,11 @@ impl Cluster {
             host: format!("/{host}"),
             queue: VecDeque::new(),
             serving: None,
-            authentication: sasl::Authentication::NotNeeded,
+            authentication: if self.users.is_some() {
+                Authentication::Started { versions_known: false }
+            } else {
+                Authentication::NotNeeded
+            },
         };
         self.connections.insert(id, connection);
         Some(id)
@@ -138,6 +185,7 @@ impl Cluster {
     /// A client has gone.
     pub fn close(&mut self, connection: ConnectionId) {
         self.connections.remove(&connection);
+        self.forget_waiting(connection);
     }
 
     /// Whether a request of this connection is being served: until its answer, more frames are only queued.
@@ -148,6 +196,12 @@ impl Cluster {
     /// A frame has arrived, without its length.
     pub fn handle_frame(&mut self, now: Time, connection: ConnectionId, frame: Bytes) {
         let Some(state) = self.connections.get_mut(&connection) else { return };
+        let bytes_max = self.settings.int("sasl.server.max.receive.size");
+        if state.authentication.is_pending()
+            && i64::try_from(frame.len()).unwrap_or(i64::MAX) > bytes_max
+        {
+            return self.close_connection(connection, CloseCause::Authentication);
+        }
         state.queue.push_back(frame);
         if state.serving.is_none() {
             self.ready.push_back(connection);
@@ -160,12 +214,12 @@ impl Cluster {
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Fetch(ticket) => self.fetch_is_due(ticket),
-                Timer::Produce(_)
-                | Timer::Delayed(_)
-                | Timer::Group(_)
-                | Timer::Transaction(_)
-                | Timer::Broker(_)
-                | Timer::Housekeeping => {}
+                Timer::Transaction(id) => self.transaction_is_due(now, &id),
+                Timer::Produce(ticket) => self.produce_is_due(ticket),
+                Timer::Housekeeping => self.keep_up(now),
+                Timer::Group(id) => self.group_is_due(now, &id),
+                Timer::OffsetExpiry => self.offset_expiry_is_due(now),
+                Timer::Delayed(_) | Timer::Broker(_) => {}
             }
         }
         self.serve_ready(now);
@@ -187,7 +241,11 @@ impl Cluster {
             if connection.serving.is_some() {
                 continue;
             }
-            if let Some(frame) = connection.queue.pop_front() {
+            let Some(frame) = connection.queue.pop_front() else { continue };
+            if connection.authentication.takes_raw_tokens() {
+                self.ready.push_back(id);
+                self.sasl_raw_token(now, id, &frame);
+            } else {
                 self.serve_frame(now, id, frame);
             }
         }
@@ -213,6 +271,9 @@ impl Cluster {
         };
         if !versions::is_served(self.profile, key, head.api_version) {
             return self.close_connection(id, CloseCause::InvalidRequest);
+        }
+        if !self.is_admitted(now, id, key) {
+            return self.close_connection(id, CloseCause::Authentication);
         }
         let client_id = head.client_id.map(|range| frame.slice(range));
         let client_id = client_id.and_then(|bytes| StrBytes::from_utf8(bytes).ok());
@@ -243,6 +304,7 @@ impl Cluster {
 
     fn close_connection(&mut self, id: ConnectionId, cause: CloseCause) {
         if self.connections.remove(&id).is_some() {
+            self.forget_waiting(id);
             self.outputs.push_back(Output::Close { connection: id, cause });
         }
     }

@@ -11,9 +11,42 @@ pub(super) struct Settings(BTreeMap<String, String>);
 /// Kafka 4.1's defaults of what the cluster looks at.
 const DEFAULTS: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "true"),
+    ("connections.max.reauth.ms", "0"),
     ("default.replication.factor", "1"),
+    ("fetch.max.bytes", "57671680"),
+    ("log.cleanup.policy", "delete"),
+    ("log.message.timestamp.after.max.ms", "3600000"),
+    ("log.message.timestamp.before.max.ms", "9223372036854775807"),
+    ("log.message.timestamp.type", "CreateTime"),
+    ("log.retention.bytes", "-1"),
+    ("log.retention.check.interval.ms", "300000"),
+    ("log.retention.ms", "604800000"),
+    ("log.segment.bytes", "1073741824"),
+    ("max.incremental.fetch.session.cache.slots", "1000"),
+    ("message.max.bytes", "1048588"),
     ("min.insync.replicas", "1"),
     ("num.partitions", "1"),
+    // Kafka's default is GSSAPI, which is not served.
+    ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512"),
+    ("sasl.server.max.receive.size", "524288"),
+    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "10000"),
+    ("transaction.max.timeout.ms", "900000"),
+    ("transaction.remove.expired.transaction.cleanup.interval.ms", "3600000"),
+    ("transactional.id.expiration.ms", "604800000"),
+    ("producer.id.expiration.check.interval.ms", "600000"),
+    ("producer.id.expiration.ms", "86400000"),
+    ("group.consumer.heartbeat.interval.ms", "5000"),
+    ("group.consumer.max.size", "2147483647"),
+    ("group.consumer.session.timeout.ms", "45000"),
+    ("group.initial.rebalance.delay.ms", "3000"),
+    ("group.max.session.timeout.ms", "1800000"),
+    ("group.max.size", "2147483647"),
+    ("group.min.session.timeout.ms", "6000"),
+    ("min.insync.replicas", "1"),
+    ("num.partitions", "1"),
+    ("offset.metadata.max.bytes", "4096"),
+    ("offsets.retention.check.interval.ms", "600000"),
+    ("offsets.retention.minutes", "10080"),
 ];
 
 impl Settings {
@@ -21,7 +54,7 @@ impl Settings {
         Self(given)
     }
 
-    fn text(&self, name: &str) -> &str {
+    pub(super) fn text(&self, name: &str) -> &str {
         let default = || {
             let found = DEFAULTS.iter().find(|(known, _)| *known == name);
             found.unwrap_or_else(|| panic!("`{name}` has no default here")).1
@@ -48,7 +81,6 @@ impl Settings {
         self.text(name) == "true"
     }
 
-    #[expect(dead_code, reason = "groups and transactions ask for it")]
     pub(super) fn millis(&self, name: &str) -> Duration {
         super::time::millis(self.int(name))
     }

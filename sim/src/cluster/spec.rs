@@ -1,6 +1,6 @@
 //! What a cluster is made of, as a caller asks for it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use super::versions::Profile;
 
@@ -37,10 +37,17 @@ pub struct BrokerSpec {
 }
 
 /// Who may connect.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct SaslSpec {
     /// Passwords by user.
     pub users: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for SaslSpec {
+    /// Names only: passwords are nobody's business.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SaslSpec").field("users", &self.users.keys()).finish()
+    }
 }
 
 impl ClusterSpec {

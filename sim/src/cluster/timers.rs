@@ -18,6 +18,8 @@ pub(super) enum Timer {
     Delayed(Ticket),
     /// A member or a phase of a group.
     Group(GroupId),
+    /// Offsets and groups that nobody has asked for in a long time.
+    OffsetExpiry,
     /// A transaction's timeout.
     Transaction(TransactionalId),
     /// A broker that is silent will be fenced, or one that returned catches up.
@@ -46,6 +48,11 @@ impl Timers {
         if let Some(at) = self.by_timer.remove(timer) {
             self.by_time.remove(&(at, timer.clone()));
         }
+    }
+
+    /// Whether it will go off.
+    pub(super) fn is_set(&self, timer: &Timer) -> bool {
+        self.by_timer.contains_key(timer)
     }
 
     /// The next moment at which something is due.

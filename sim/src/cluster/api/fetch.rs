@@ -1,22 +1,93 @@
 //! Fetch.
+//!
+//! ```text
+//!  request ─session─▶ what is wanted ─read─▶ enough, an error, or no time ─▶ answer
+//!                                        └─▶ waits for its partitions ─enough, an error, or time─▶ read, answer
+//! ```
+//! What waits is looked at again only when a partition that it wants has changed.
 
 use kafka_protocol::{
     ResponseError,
     messages::{
         BrokerId, FetchRequest, FetchResponse, TopicName,
-        fetch_response::{FetchableTopicResponse, PartitionData},
+        fetch_response::{
+            AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch,
+            NodeEndpoint, PartitionData,
+        },
     },
 };
 
 use super::{
-    super::{Cluster, connection::Ticket, time::millis, timers::Timer},
+    super::{
+        Cluster,
+        connection::Ticket,
+        fetch_session::{PartitionKey, Resumed, Wanted},
+        time::{Time, millis},
+        timers::Timer,
+        topic::Partition,
+    },
     Context, Reply,
+    leadership::Servant,
 };
 
-/// A fetch that waits for bytes.
+/// A fetch as it is carried out, at once or after a wait.
 pub(in super::super) struct WaitingFetch {
+    now: Time,
     broker: BrokerId,
-    request: FetchRequest,
+    session: SessionUse,
+    /// Topic ids, not names.
+    by_id: bool,
+    isolation: Isolation,
+    servant: Servant,
+    bytes_min: usize,
+    bytes_max: usize,
+    wanted: Vec<Wanted>,
+    /// Partitions that the cluster does not know. They neither end a wait nor make one.
+    unknown: Vec<(Wanted, ResponseError)>,
+}
+
+/// What a fetch has to do with sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SessionUse {
+    None,
+    /// One is to be opened with the answer.
+    Open,
+    Resumed {
+        id: i32,
+        epoch: i32,
+    },
+}
+
+/// How far a fetch may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Isolation {
+    ReadUncommitted,
+    ReadCommitted,
+    /// A replica reads what no consumer may see yet.
+    LogEnd,
+}
+
+impl WaitingFetch {
+    /// What it waits for.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = (&TopicName, i32)> {
+        self.wanted.iter().filter_map(|wanted| Some((wanted.name.as_ref()?, wanted.index)))
+    }
+
+    fn end_of_readable(&self, partition: &Partition) -> i64 {
+        match self.isolation {
+            Isolation::ReadUncommitted => partition.log.high_watermark(),
+            Isolation::ReadCommitted => partition.log.last_stable_offset(),
+            Isolation::LogEnd => partition.log.end(),
+        }
+    }
+}
+
+/// What was read for the partitions of a fetch, in their order.
+struct Reading {
+    answers: Vec<PartitionData>,
+    bytes: usize,
+    /// Something must be told at once.
+    urgent: bool,
 }
 
 impl Cluster {
@@ -25,97 +96,334 @@ impl Cluster {
         context: &Context,
         request: FetchRequest,
     ) -> Reply<FetchResponse> {
-        let (response, bytes, failed) = self.read(context.broker, context.ticket, &request);
-        let enough = bytes >= usize::try_from(request.min_bytes).unwrap_or(0);
-        if enough || failed || request.max_wait_ms <= 0 {
-            return Reply::Now(response);
+        let max_wait_ms = request.max_wait_ms;
+        let fetch = match self.plan(context, request) {
+            Ok(fetch) => fetch,
+            Err(error) => {
+                return Reply::Now(FetchResponse::default().with_error_code(error.code()));
+            }
+        };
+        let reading = self.read(&fetch);
+        let enough = reading.bytes >= fetch.bytes_min || reading.urgent;
+        if enough || max_wait_ms <= 0 || fetch.wanted.is_empty() || self.is_ready(&fetch) {
+            return Reply::Now(self.respond(context.ticket, fetch, reading));
         }
-        self.timers.set(Timer::Fetch(context.ticket), context.now + millis(request.max_wait_ms));
-        let waiting = WaitingFetch { broker: context.broker, request };
-        self.waiting_fetches.insert(context.ticket, waiting);
+        self.timers.set(Timer::Fetch(context.ticket), context.now + millis(max_wait_ms));
+        for (topic, partition) in fetch.partitions() {
+            self.fetch_waits.insert(topic, partition, context.ticket);
+        }
+        self.waiting_fetches.insert(context.ticket, fetch);
         Reply::Later
+    }
+
+    /// Finds out what a fetch wants, with what its session knows.
+    fn plan(
+        &mut self,
+        context: &Context,
+        request: FetchRequest,
+    ) -> Result<WaitingFetch, ResponseError> {
+        let by_id = context.version() >= 13;
+        let replica = match context.version() {
+            15.. => request.replica_state.replica_id,
+            _ => request.replica_id,
+        };
+        let (isolation, servant) = match request.isolation_level {
+            _ if replica >= BrokerId(0) => (Isolation::LogEnd, Servant::Leader),
+            // From v11 on consumers may read from any replica (KIP-392).
+            level => (
+                if level == 1 { Isolation::ReadCommitted } else { Isolation::ReadUncommitted },
+                if context.version() >= 11 { Servant::Replica } else { Servant::Leader },
+            ),
+        };
+        let bytes_max = i64::from(request.max_bytes).min(self.fetch_bytes_max);
+        let mut fetch = WaitingFetch {
+            now: context.now,
+            broker: context.broker,
+            session: SessionUse::None,
+            by_id,
+            isolation,
+            servant,
+            bytes_min: usize::try_from(i64::from(request.min_bytes).min(bytes_max)).unwrap_or(0),
+            bytes_max: usize::try_from(bytes_max).unwrap_or(0),
+            wanted: Vec::new(),
+            unknown: Vec::new(),
+        };
+        let wanted = self.use_session(context, request, &mut fetch)?;
+        fetch.wanted.reserve_exact(wanted.len());
+        for wanted in wanted {
+            let found = match &wanted.name {
+                None => Err(ResponseError::UnknownTopicId),
+                Some(name) => self
+                    .topics
+                    .partition(name, wanted.index)
+                    .map(|_| ())
+                    .ok_or(ResponseError::UnknownTopicOrPartition),
+            };
+            match found {
+                Ok(()) => fetch.wanted.push(wanted),
+                Err(error) => fetch.unknown.push((wanted, error)),
+            }
+        }
+        Ok(fetch)
+    }
+
+    /// All that a fetch wants: what it names, or what its session has.
+    fn use_session(
+        &mut self,
+        context: &Context,
+        request: FetchRequest,
+        fetch: &mut WaitingFetch,
+    ) -> Result<Vec<Wanted>, ResponseError> {
+        let (id, epoch) = match context.version() {
+            7.. => (request.session_id, request.session_epoch),
+            _ => (0, -1),
+        };
+        let name_of = |topic_id, name: TopicName| {
+            if fetch.by_id { self.topics.name_of(topic_id).cloned() } else { Some(name) }
+        };
+        let mut forgotten = Vec::new();
+        for topic in request.forgotten_topics_data {
+            let name = name_of(topic.topic_id, topic.topic);
+            let key = |index| PartitionKey::new(name.as_ref(), topic.topic_id, index);
+            forgotten.extend(topic.partitions.into_iter().map(key));
+        }
+        let count = request.topics.iter().map(|topic| topic.partitions.len()).sum();
+        let mut wanted = Vec::with_capacity(count);
+        for topic in request.topics {
+            let topic_id = topic.topic_id;
+            let name = name_of(topic_id, topic.topic);
+            wanted.extend(topic.partitions.into_iter().map(|partition| Wanted {
+                name: name.clone(),
+                topic_id,
+                index: partition.partition,
+                offset: partition.fetch_offset,
+                bytes_max: partition.partition_max_bytes,
+                leader_epoch: partition.current_leader_epoch,
+                last_fetched_epoch: partition.last_fetched_epoch,
+            }));
+        }
+        if epoch <= 0 {
+            // A fetch that names everything ends the session that it may have had.
+            self.fetch_sessions.close(context.broker, id);
+            if epoch == 0 {
+                fetch.session = SessionUse::Open;
+            }
+            return Ok(wanted);
+        }
+        let topics = &self.topics;
+        let resumed = self.fetch_sessions.resume(
+            (context.now, context.broker),
+            (id, epoch, fetch.by_id),
+            (&wanted, &forgotten),
+            |topic_id| topics.name_of(topic_id).cloned(),
+        )?;
+        match resumed {
+            Resumed::Closed => Ok(wanted),
+            Resumed::Open(all) => {
+                fetch.session = SessionUse::Resumed { id, epoch };
+                Ok(all)
+            }
+        }
+    }
+
+    fn read(&self, fetch: &WaitingFetch) -> Reading {
+        let mut reading =
+            Reading { answers: Vec::with_capacity(fetch.wanted.len()), bytes: 0, urgent: false };
+        for wanted in &fetch.wanted {
+            let answer =
+                self.read_partition(fetch, wanted, reading.bytes).unwrap_or_else(|error| {
+                    let mut answer = failed(wanted.index, error);
+                    answer.aborted_transactions = None;
+                    answer
+                });
+            reading.urgent |= answer.error_code != 0 || answer.diverging_epoch.epoch >= 0;
+            reading.bytes += answer.records.as_ref().map_or(0, bytes::Bytes::len);
+            reading.answers.push(answer);
+        }
+        reading
+    }
+
+    fn served<'a>(
+        &'a self,
+        fetch: &WaitingFetch,
+        wanted: &Wanted,
+    ) -> Result<&'a Partition, ResponseError> {
+        let name = wanted.name.as_ref().ok_or(ResponseError::UnknownTopicId)?;
+        let epoch = wanted.leader_epoch;
+        let id = self.topics.get(name).map(|topic| topic.id);
+        if !wanted.topic_id.is_nil() && id.is_some_and(|id| id != wanted.topic_id) {
+            return Err(ResponseError::InconsistentTopicId);
+        }
+        self.served_partition(fetch.broker, (name, wanted.index), epoch, fetch.servant)
+    }
+
+    fn read_partition(
+        &self,
+        fetch: &WaitingFetch,
+        wanted: &Wanted,
+        bytes_before: usize,
+    ) -> Result<PartitionData, ResponseError> {
+        let partition = self.served(fetch, wanted)?;
+        let log = &partition.log;
+        let mut answer = PartitionData::default()
+            .with_partition_index(wanted.index)
+            .with_high_watermark(log.high_watermark())
+            .with_last_stable_offset(log.last_stable_offset())
+            .with_log_start_offset(log.start())
+            .with_aborted_transactions(None)
+            .with_records(Some(bytes::Bytes::new()));
+        if wanted.last_fetched_epoch >= 0 {
+            let asked = wanted.last_fetched_epoch;
+            let (epoch, end) = log.end_of_epoch(asked, partition.leader_epoch);
+            if epoch < 0 || end < 0 || wanted.offset < log.start() {
+                return Err(ResponseError::OffsetOutOfRange);
+            }
+            if epoch < asked || end < wanted.offset {
+                answer.diverging_epoch =
+                    EpochEndOffset::default().with_epoch(epoch).with_end_offset(end);
+                return Ok(answer);
+            }
+        }
+        if wanted.offset < log.start() || wanted.offset > log.end() {
+            return Err(ResponseError::OffsetOutOfRange);
+        }
+        let bytes_max = usize::try_from(wanted.bytes_max).unwrap_or(0);
+        let bytes_max = bytes_max.min(fetch.bytes_max.saturating_sub(bytes_before));
+        let up_to = fetch.end_of_readable(partition);
+        // The first batch of an answer is whole, however large (KIP-74).
+        let read = log.read(wanted.offset, up_to, bytes_max, bytes_before == 0);
+        if fetch.isolation == Isolation::ReadCommitted {
+            let aborted = log.aborted(wanted.offset, read.next_offset).into_iter();
+            let aborted = aborted.map(|aborted| {
+                AbortedTransaction::default()
+                    .with_producer_id(aborted.producer_id.into())
+                    .with_first_offset(aborted.first_offset)
+            });
+            answer.aborted_transactions = Some(aborted.collect());
+        }
+        answer.records = Some(read.records);
+        Ok(answer)
+    }
+
+    /// Whether a fetch that has waited is to be answered, without reading.
+    fn is_ready(&self, fetch: &WaitingFetch) -> bool {
+        let mut bytes = 0;
+        for wanted in &fetch.wanted {
+            let Ok(partition) = self.served(fetch, wanted) else { return true };
+            let log = &partition.log;
+            let up_to = fetch.end_of_readable(partition);
+            if wanted.offset > up_to || wanted.offset < log.start() {
+                return true;
+            }
+            let asked = wanted.last_fetched_epoch;
+            if asked >= 0 {
+                let (epoch, end) = log.end_of_epoch(asked, partition.leader_epoch);
+                if epoch < asked || end < wanted.offset {
+                    return true;
+                }
+            }
+            let bytes_max = usize::try_from(wanted.bytes_max).unwrap_or(0);
+            bytes += log.bytes_between(wanted.offset, up_to).min(bytes_max);
+        }
+        bytes >= fetch.bytes_min
+    }
+
+    /// Looks whether a fetch need not wait any longer.
+    pub(super) fn look_at_fetch(&mut self, ticket: Ticket) {
+        if self.waiting_fetches.get(&ticket).is_some_and(|fetch| self.is_ready(fetch)) {
+            self.fetch_is_due(ticket);
+        }
     }
 
     /// Answers a fetch that has waited long enough.
     pub(in super::super) fn fetch_is_due(&mut self, ticket: Ticket) {
-        if let Some(waiting) = self.waiting_fetches.remove(&ticket) {
-            let (response, ..) = self.read(waiting.broker, ticket, &waiting.request);
+        if let Some(fetch) = self.take_fetch(ticket) {
+            let reading = self.read(&fetch);
+            let response = self.respond(ticket, fetch, reading);
             self.answer(ticket, &response);
         }
     }
 
-    /// Looks again at the fetches that wait for this partition.
-    pub(in super::super) fn wake_fetches(&mut self, _name: &TopicName, _index: i32) {
-        let tickets: Vec<_> = self.waiting_fetches.keys().copied().collect();
-        for ticket in tickets {
-            let waiting = &self.waiting_fetches[&ticket];
-            let (response, bytes, _) = self.read(waiting.broker, ticket, &waiting.request);
-            if bytes >= usize::try_from(waiting.request.min_bytes).unwrap_or(0) {
-                self.waiting_fetches.remove(&ticket);
-                self.timers.clear(&Timer::Fetch(ticket));
-                self.answer(ticket, &response);
+    fn respond(&mut self, ticket: Ticket, fetch: WaitingFetch, reading: Reading) -> FetchResponse {
+        let mut response = FetchResponse::default();
+        let mut answers: Vec<_> = fetch.wanted.into_iter().zip(reading.answers).collect();
+        if ticket.api_version >= 16 {
+            for (wanted, answer) in &mut answers {
+                self.tell_leader_to_consumer(wanted, answer, &mut response.node_endpoints);
             }
         }
+        let unknown = fetch.unknown.into_iter();
+        answers.extend(unknown.map(|(wanted, error)| {
+            let answer = failed(wanted.index, error);
+            (wanted, answer)
+        }));
+        match fetch.session {
+            SessionUse::None => {}
+            SessionUse::Open => {
+                response.session_id =
+                    self.fetch_sessions.open(fetch.now, fetch.broker, fetch.by_id, &answers);
+            }
+            SessionUse::Resumed { id, epoch } => {
+                response.session_id = id;
+                let pruned = self.fetch_sessions.prune(fetch.broker, (id, epoch), &mut answers);
+                if let Err(error) = pruned {
+                    response.error_code = error.code();
+                    return response;
+                }
+            }
+        }
+        for (wanted, answer) in answers {
+            push(&mut response, fetch.by_id, wanted, answer);
+        }
+        response
     }
 
-    fn read(
+    /// Adds the leader to an answer that says another broker leads, or has led.
+    fn tell_leader_to_consumer(
         &self,
-        broker: BrokerId,
-        ticket: Ticket,
-        request: &FetchRequest,
-    ) -> (FetchResponse, usize, bool) {
-        let mut response = FetchResponse::default();
-        let (mut bytes, mut failed) = (0, false);
-        for topic in &request.topics {
-            let name = if ticket.api_version >= 13 {
-                self.topics.name_of(topic.topic_id)
-            } else {
-                Some(&topic.topic)
-            };
-            let mut answers = Vec::new();
-            for wanted in &topic.partitions {
-                let answer = PartitionData::default().with_partition_index(wanted.partition);
-                let partition = name.and_then(|name| self.topics.partition(name, wanted.partition));
-                let error = match partition {
-                    None => Some(ResponseError::UnknownTopicOrPartition),
-                    Some(partition) if partition.leader != Some(broker) => {
-                        Some(ResponseError::NotLeaderOrFollower)
-                    }
-                    Some(partition)
-                        if wanted.fetch_offset < partition.log.start()
-                            || wanted.fetch_offset > partition.log.end() =>
-                    {
-                        Some(ResponseError::OffsetOutOfRange)
-                    }
-                    Some(_) => None,
-                };
-                failed |= error.is_some();
-                answers.push(match (partition, error) {
-                    (Some(partition), None) => {
-                        let log = &partition.log;
-                        let most = usize::try_from(wanted.partition_max_bytes).unwrap_or(0);
-                        let records = log.read(wanted.fetch_offset, log.high_watermark(), most);
-                        bytes += records.len();
-                        answer
-                            .with_high_watermark(log.high_watermark())
-                            .with_last_stable_offset(log.high_watermark())
-                            .with_log_start_offset(log.start())
-                            .with_aborted_transactions(None)
-                            .with_records(Some(records))
-                    }
-                    (_, error) => answer
-                        .with_error_code(error.map_or(0, |error| error.code()))
-                        .with_high_watermark(-1)
-                        .with_records(Some(bytes::Bytes::new())),
-                });
-            }
-            response.responses.push(
-                FetchableTopicResponse::default()
-                    .with_topic(topic.topic.clone())
-                    .with_topic_id(topic.topic_id)
-                    .with_partitions(answers),
-            );
+        wanted: &Wanted,
+        answer: &mut PartitionData,
+        endpoints: &mut Vec<NodeEndpoint>,
+    ) {
+        let errors = [ResponseError::NotLeaderOrFollower, ResponseError::FencedLeaderEpoch];
+        let Some(name) = &wanted.name else { return };
+        if !errors.iter().any(|error| error.code() == answer.error_code) {
+            return;
         }
-        (response, bytes, failed)
+        let (leader, epoch) = self.current_leader(name, wanted.index);
+        answer.current_leader =
+            LeaderIdAndEpoch::default().with_leader_id(leader).with_leader_epoch(epoch);
+        if endpoints.iter().any(|endpoint| endpoint.node_id == leader) {
+            return;
+        }
+        if let Some((host, port, rack)) = self.endpoint(leader) {
+            let endpoint = NodeEndpoint::default().with_node_id(leader).with_host(host);
+            endpoints.push(endpoint.with_port(port).with_rack(rack));
+        }
+    }
+}
+
+/// An answer with nothing but an error. The records are empty, not null: librdkafka needs it so.
+fn failed(index: i32, error: ResponseError) -> PartitionData {
+    PartitionData::default()
+        .with_partition_index(index)
+        .with_error_code(error.code())
+        .with_high_watermark(-1)
+        .with_records(Some(bytes::Bytes::new()))
+}
+
+/// Adds an answer behind those of the same topic, if they are the last.
+fn push(response: &mut FetchResponse, by_id: bool, wanted: Wanted, answer: PartitionData) {
+    let name = if by_id { TopicName::default() } else { wanted.name.unwrap_or_default() };
+    match response.responses.last_mut() {
+        Some(last) if last.topic == name && last.topic_id == wanted.topic_id => {
+            last.partitions.push(answer);
+        }
+        _ => response.responses.push(
+            FetchableTopicResponse::default()
+                .with_topic(name)
+                .with_topic_id(wanted.topic_id)
+                .with_partitions(vec![answer]),
+        ),
     }
 }

@@ -1,12 +1,26 @@
 //! Requests and their answers, one file a family. Each handler is a method of the cluster.
 
+mod consumer_group;
 mod fetch;
+mod find_coordinator;
+mod group_admin;
+mod group_membership;
+mod group_offsets;
+mod init_producer_id;
+mod leadership;
 mod metadata;
+mod offset_fetch;
 mod offsets;
 mod produce;
+mod producers;
+mod sasl;
+mod transactions;
 mod versions;
+mod waiting;
 
 pub(super) use fetch::WaitingFetch;
+pub(super) use produce::WaitingProduce;
+pub(super) use waiting::Waits;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::{
@@ -59,7 +73,34 @@ impl Cluster {
             ApiKey::Fetch => self.serve(context, body, Self::fetch),
             ApiKey::ListOffsets => self.serve(context, body, Self::list_offsets),
             ApiKey::Metadata => self.serve(context, body, Self::metadata),
+            ApiKey::OffsetCommit => self.serve(context, body, Self::offset_commit),
+            ApiKey::OffsetFetch => self.serve(context, body, Self::offset_fetch),
+            ApiKey::FindCoordinator => self.serve(context, body, Self::find_coordinator),
+            ApiKey::JoinGroup => self.serve(context, body, Self::join_group),
+            ApiKey::Heartbeat => self.serve(context, body, Self::heartbeat),
+            ApiKey::LeaveGroup => self.serve(context, body, Self::leave_group),
+            ApiKey::SyncGroup => self.serve(context, body, Self::sync_group),
+            ApiKey::DescribeGroups => self.serve(context, body, Self::describe_groups),
+            ApiKey::ListGroups => self.serve(context, body, Self::list_groups),
+            ApiKey::TxnOffsetCommit => self.serve(context, body, Self::txn_offset_commit),
+            ApiKey::DeleteGroups => self.serve(context, body, Self::delete_groups),
+            ApiKey::OffsetDelete => self.serve(context, body, Self::offset_delete),
+            ApiKey::ConsumerGroupHeartbeat => {
+                self.serve(context, body, Self::consumer_group_heartbeat)
+            }
+            ApiKey::ConsumerGroupDescribe => {
+                self.serve(context, body, Self::consumer_group_describe)
+            }
+            ApiKey::SaslHandshake => self.serve(context, body, Self::sasl_handshake),
+            ApiKey::SaslAuthenticate => self.serve(context, body, Self::sasl_authenticate),
             ApiKey::ApiVersions => self.serve(context, body, Self::api_versions),
+            ApiKey::InitProducerId => self.serve(context, body, Self::init_producer_id),
+            ApiKey::AddPartitionsToTxn => self.serve(context, body, Self::add_partitions_to_txn),
+            ApiKey::AddOffsetsToTxn => self.serve(context, body, Self::add_offsets_to_txn),
+            ApiKey::EndTxn => self.serve(context, body, Self::end_txn),
+            ApiKey::DescribeProducers => self.serve(context, body, Self::describe_producers),
+            ApiKey::DescribeTransactions => self.serve(context, body, Self::describe_transactions),
+            ApiKey::ListTransactions => self.serve(context, body, Self::list_transactions),
             _ => self.close_connection(context.ticket.connection, CloseCause::InvalidRequest),
         }
     }

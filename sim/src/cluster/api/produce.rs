@@ -4,15 +4,91 @@ use bytes::Bytes;
 use kafka_protocol::{
     ResponseError,
     messages::{
-        ProduceRequest, ProduceResponse, TopicName,
-        produce_response::{PartitionProduceResponse, TopicProduceResponse},
+        BrokerId, ProduceRequest, ProduceResponse, TopicName, TransactionalId,
+        produce_response::{
+            BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
+            TopicProduceResponse,
+        },
     },
+    protocol::StrBytes,
 };
 
 use super::{
-    super::{Cluster, log::split},
+    super::{
+        Cluster,
+        connection::{CloseCause, Ticket},
+        log::{Appended, Batch, Refused},
+        time::millis,
+        timers::Timer,
+        topic::Partition,
+        transaction::{Membership, Producer},
+    },
     Context, Reply,
 };
+
+/// How the brokers refuse writes to a mirror that was not promoted.
+const READ_ONLY_TOPIC: ResponseError = ResponseError::PolicyViolation;
+/// Kafka lets one client id alone write to its own topics.
+const INTERNAL_CLIENT_ID: &str = "__admin_client";
+const INTERNAL_TOPICS: [&str; 3] =
+    ["__consumer_offsets", "__share_group_state", "__transaction_state"];
+
+/// Every replica in the ISR must have the records.
+const ACKS_ALL: i16 = -1;
+
+/// A produce that waits for replicas.
+pub(in super::super) struct WaitingProduce {
+    broker: BrokerId,
+    /// As it would be if nothing more went wrong.
+    response: ProduceResponse,
+    pending: Vec<Pending>,
+}
+
+/// One partition of it.
+struct Pending {
+    name: TopicName,
+    index: i32,
+    /// The high watermark that is waited for.
+    required: i64,
+    /// Where the answer stands in the response.
+    place: (usize, usize),
+}
+
+impl WaitingProduce {
+    /// What it waits for.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = (&TopicName, i32)> {
+        self.pending.iter().map(|pending| (&pending.name, pending.index))
+    }
+}
+
+/// Records for one partition, and what the request says of all of them.
+struct Write<'a> {
+    name: &'a TopicName,
+    index: i32,
+    records: Bytes,
+    acks: i16,
+    transactional_id: Option<&'a TransactionalId>,
+}
+
+/// What has come of a write.
+struct Written {
+    appended: Appended,
+    log_start: i64,
+    /// The high watermark has not come so far yet.
+    required: Option<i64>,
+}
+
+/// Why nothing was written, and where the log starts where Kafka tells it.
+struct NotWritten {
+    refused: Refused,
+    log_start: i64,
+}
+
+impl From<ResponseError> for NotWritten {
+    fn from(error: ResponseError) -> Self {
+        Self { refused: error.into(), log_start: -1 }
+    }
+}
 
 impl Cluster {
     pub(super) fn produce(
@@ -20,55 +96,288 @@ impl Cluster {
         context: &Context,
         request: ProduceRequest,
     ) -> Reply<ProduceResponse> {
-        let mut response = ProduceResponse::default();
-        for topic in request.topic_data {
-            let by_id = context.version() >= 13;
-            let name = if by_id {
-                self.topics.name_of(topic.topic_id).cloned()
-            } else {
-                Some(topic.name.clone())
+        let acks = request.acks;
+        let mut waiting = WaitingProduce {
+            broker: context.broker,
+            response: ProduceResponse::default(),
+            pending: Vec::new(),
+        };
+        let mut failed = false;
+        for (topic_place, topic) in request.topic_data.into_iter().enumerate() {
+            let name = match context.version() {
+                13.. => self.topics.name_of(topic.topic_id).cloned(),
+                _ => Some(topic.name.clone()),
             };
             let mut answers = Vec::with_capacity(topic.partition_data.len());
-            for partition in topic.partition_data {
-                let answer = PartitionProduceResponse::default().with_index(partition.index);
-                let records = partition.records.unwrap_or_default();
-                answers.push(
-                    match self.append(context, name.as_ref(), partition.index, &records) {
-                        Ok(base_offset) => answer.with_base_offset(base_offset),
-                        Err(error) => answer.with_error_code(error.code()).with_base_offset(-1),
-                    },
-                );
+            for (place, partition) in topic.partition_data.into_iter().enumerate() {
+                let mut answer = PartitionProduceResponse::default().with_index(partition.index);
+                let written = match &name {
+                    None => Err(ResponseError::UnknownTopicId.into()),
+                    Some(name) => {
+                        let write = Write {
+                            name,
+                            index: partition.index,
+                            records: partition.records.unwrap_or_default(),
+                            acks,
+                            transactional_id: request.transactional_id.as_ref(),
+                        };
+                        self.write(context, write)
+                    }
+                };
+                failed |= written.is_err();
+                let required = fill(&mut answer, written, context.version());
+                if let (Some(required), Some(name)) = (required, &name) {
+                    let place = (topic_place, place);
+                    let name = name.clone();
+                    waiting.pending.push(Pending { name, index: partition.index, required, place });
+                }
+                if let Some(name) = &name {
+                    let endpoints = &mut waiting.response.node_endpoints;
+                    self.tell_leader(
+                        context.ticket,
+                        (name, partition.index),
+                        &mut answer,
+                        endpoints,
+                    );
+                }
+                answers.push(answer);
             }
-            response.responses.push(
+            waiting.response.responses.push(
                 TopicProduceResponse::default()
                     .with_name(topic.name)
                     .with_topic_id(topic.topic_id)
                     .with_partition_responses(answers),
             );
         }
-        if request.acks == 0 { Reply::None } else { Reply::Now(response) }
+        if acks == 0 {
+            let cause = CloseCause::ProduceFailed;
+            return if failed { Reply::Close(cause) } else { Reply::None };
+        }
+        if waiting.pending.is_empty() {
+            return Reply::Now(waiting.response);
+        }
+        let timeout = millis(request.timeout_ms);
+        self.timers.set(Timer::Produce(context.ticket), context.now + timeout);
+        for (name, index) in waiting.partitions() {
+            self.produce_waits.insert(name, index, context.ticket);
+        }
+        self.waiting_produces.insert(context.ticket, waiting);
+        Reply::Later
     }
 
-    fn append(
+    fn write(&mut self, context: &Context, write: Write<'_>) -> Result<Written, NotWritten> {
+        let partition = self.topics.partition(write.name, write.index);
+        let partition = partition.ok_or(ResponseError::UnknownTopicOrPartition)?;
+        let batch = Batch::only(&write.records, context.version())?;
+        let may_write_internal =
+            context.client_id.as_ref().is_some_and(|id| id.as_str() == INTERNAL_CLIENT_ID);
+        if INTERNAL_TOPICS.contains(&write.name.as_str()) && !may_write_internal {
+            return Err(ResponseError::InvalidTopicException.into());
+        }
+        if batch.is_transactional() {
+            let id = write.transactional_id;
+            let id = id.ok_or(ResponseError::TransactionalIdAuthorizationFailed)?;
+            if !partition.log.continues_transaction(&batch) {
+                let producer = Producer { id: batch.producer_id(), epoch: batch.producer_epoch() };
+                self.verify_or_add_to_transaction(
+                    context.now,
+                    id,
+                    producer,
+                    (write.name.clone(), write.index),
+                    Membership::of_produce(context.version()),
+                )?;
+            }
+        }
+        if !(ACKS_ALL..=1).contains(&write.acks) {
+            return Err(ResponseError::InvalidRequiredAcks.into());
+        }
+        self.write_as_leader(context, &write, &batch)
+    }
+
+    fn write_as_leader(
         &mut self,
         context: &Context,
-        name: Option<&TopicName>,
-        index: i32,
-        records: &Bytes,
-    ) -> Result<i64, ResponseError> {
-        let name = name.ok_or(ResponseError::UnknownTopicId)?;
-        let partition =
-            self.topics.partition_mut(name, index).ok_or(ResponseError::UnknownTopicOrPartition)?;
+        write: &Write<'_>,
+        batch: &Batch,
+    ) -> Result<Written, NotWritten> {
+        let topic =
+            self.topics.get_mut(write.name).ok_or(ResponseError::UnknownTopicOrPartition)?;
+        let config = self.log_defaults.of_topic(&topic.configs);
+        let read_only = topic.read_only;
+        let partition = usize::try_from(write.index).ok();
+        let partition = partition.and_then(|index| topic.partitions.get_mut(index));
+        let partition = partition.ok_or(ResponseError::UnknownTopicOrPartition)?;
         if partition.leader != Some(context.broker) {
-            return Err(ResponseError::NotLeaderOrFollower);
+            return Err(ResponseError::NotLeaderOrFollower.into());
         }
-        let mut base_offset = None;
-        for batch in split(records)? {
-            let appended = partition.log.append(batch, partition.leader_epoch)?;
-            base_offset.get_or_insert(appended.base_offset);
+        if read_only {
+            return Err(READ_ONLY_TOPIC.into());
         }
-        partition.log.replicated(partition.log.end());
-        self.wake_fetches(name, index);
-        base_offset.ok_or(ResponseError::CorruptMessage)
+        let log_start = partition.log.start();
+        if write.acks == ACKS_ALL && !has_enough_replicas(partition, config.isr_min) {
+            return Err(NotWritten { refused: ResponseError::NotEnoughReplicas.into(), log_start });
+        }
+        let appended = partition
+            .log
+            .append(batch, &config, context.now, partition.leader_epoch)
+            .map_err(|refused| NotWritten {
+                log_start: if tells_log_start(refused.error) { log_start } else { -1 },
+                refused,
+            })?;
+        partition.log.replicated(&partition.isr);
+        let required = appended.last_offset + 1;
+        let waits = write.acks == ACKS_ALL && partition.log.high_watermark() < required;
+        if appended.bytes > 0 {
+            self.log_has_grown(context.now, appended.bytes);
+            self.partition_changed(write.name, write.index);
+        }
+        Ok(Written { appended, log_start, required: waits.then_some(required) })
     }
+
+    /// The client has waited for as long as it wanted.
+    pub(in super::super) fn produce_is_due(&mut self, ticket: Ticket) {
+        let Some(mut waiting) = self.take_produce(ticket) else { return };
+        for pending in &waiting.pending {
+            let answer = answer_at(&mut waiting.response, pending.place);
+            answer.error_code = ResponseError::RequestTimedOut.code();
+        }
+        self.answer(ticket, &waiting.response);
+    }
+
+    /// Looks whether a produce need not wait any longer.
+    pub(super) fn look_at_produce(&mut self, ticket: Ticket) {
+        let Some(mut waiting) = self.waiting_produces.remove(&ticket) else { return };
+        let WaitingProduce { broker, response, pending } = &mut waiting;
+        pending.retain(|pending| {
+            let Some(outcome) = self.outcome(*broker, pending) else { return true };
+            let answer = answer_at(response, pending.place);
+            if let Err(error) = outcome {
+                answer.error_code = error.code();
+                let mut answer = std::mem::take(answer);
+                let partition = (&pending.name, pending.index);
+                self.tell_leader(ticket, partition, &mut answer, &mut response.node_endpoints);
+                *answer_at(response, pending.place) = answer;
+            }
+            self.produce_waits.remove(&pending.name, pending.index, ticket);
+            false
+        });
+        if waiting.pending.is_empty() {
+            self.timers.clear(&Timer::Produce(ticket));
+            self.answer(ticket, &waiting.response);
+        } else {
+            self.waiting_produces.insert(ticket, waiting);
+        }
+    }
+
+    /// What has come of a partition that was waited for; `None`: nothing yet.
+    fn outcome(&self, broker: BrokerId, pending: &Pending) -> Option<Result<(), ResponseError>> {
+        let Some(topic) = self.topics.get(&pending.name) else {
+            return Some(Err(ResponseError::UnknownTopicOrPartition));
+        };
+        let Some(partition) = self.topics.partition(&pending.name, pending.index) else {
+            return Some(Err(ResponseError::UnknownTopicOrPartition));
+        };
+        if partition.leader != Some(broker) {
+            return Some(Err(ResponseError::NotLeaderOrFollower));
+        }
+        if partition.log.high_watermark() < pending.required {
+            return None;
+        }
+        let config = self.log_defaults.of_topic(&topic.configs);
+        // The ISR may have shrunk since the append.
+        Some(if has_enough_replicas(partition, config.isr_min) {
+            Ok(())
+        } else {
+            Err(ResponseError::NotEnoughReplicasAfterAppend)
+        })
+    }
+
+    /// Adds the leader to an answer that says another broker leads.
+    fn tell_leader(
+        &self,
+        ticket: Ticket,
+        (name, index): (&TopicName, i32),
+        answer: &mut PartitionProduceResponse,
+        endpoints: &mut Vec<NodeEndpoint>,
+    ) {
+        let not_leader = answer.error_code == ResponseError::NotLeaderOrFollower.code();
+        if !not_leader || ticket.api_version < 10 {
+            return;
+        }
+        let (leader, epoch) = self.current_leader(name, index);
+        answer.current_leader =
+            LeaderIdAndEpoch::default().with_leader_id(leader).with_leader_epoch(epoch);
+        if endpoints.iter().any(|endpoint| endpoint.node_id == leader) {
+            return;
+        }
+        if let Some((host, port, rack)) = self.endpoint(leader) {
+            let endpoint = NodeEndpoint::default().with_node_id(leader).with_host(host);
+            endpoints.push(endpoint.with_port(port).with_rack(rack));
+        }
+    }
+}
+
+fn answer_at(
+    response: &mut ProduceResponse,
+    (topic, partition): (usize, usize),
+) -> &mut PartitionProduceResponse {
+    &mut response.responses[topic].partition_responses[partition]
+}
+
+/// A topic with fewer replicas than `min.insync.replicas` asks for no more than it has.
+fn has_enough_replicas(partition: &Partition, isr_min: i64) -> bool {
+    let needed = usize::try_from(isr_min).unwrap_or(0).min(partition.replicas.len());
+    partition.isr.len() >= needed
+}
+
+/// Kafka leaves the start of the log out of some answers.
+fn tells_log_start(error: ResponseError) -> bool {
+    !matches!(
+        error,
+        ResponseError::MessageTooLarge
+            | ResponseError::RecordListTooLarge
+            | ResponseError::CorruptMessage
+            | ResponseError::KafkaStorageError
+    )
+}
+
+/// Writes into an answer what has come of a write; the high watermark that it must wait for.
+fn fill(
+    answer: &mut PartitionProduceResponse,
+    written: Result<Written, NotWritten>,
+    version: i16,
+) -> Option<i64> {
+    match written {
+        Ok(Written { appended, log_start, required }) => {
+            answer.base_offset = appended.base_offset;
+            answer.log_append_time_ms = appended.log_append_time;
+            answer.log_start_offset = log_start;
+            required
+        }
+        Err(NotWritten { refused, log_start }) => {
+            answer.error_code = refused.error.code();
+            answer.base_offset = -1;
+            answer.log_start_offset = log_start;
+            if version >= 8 && !refused.records.is_empty() {
+                answer.error_message = Some(StrBytes::from_string(summary(&refused)));
+                let faults = refused.records.into_iter().map(|fault| {
+                    BatchIndexAndErrorMessage::default()
+                        .with_batch_index(fault.index)
+                        .with_batch_index_error_message(Some(StrBytes::from_string(fault.message)))
+                });
+                answer.record_errors = faults.collect();
+            }
+            None
+        }
+    }
+}
+
+fn summary(refused: &Refused) -> String {
+    if refused.error == ResponseError::InvalidTimestamp {
+        return "One or more records have been rejected due to invalid timestamp".to_owned();
+    }
+    format!(
+        "One or more records have been rejected due to {} record errors in total",
+        refused.records.len()
+    )
 }

@@ -1,0 +1,4 @@
+//! Models against the fake cluster, in one process, with a clock that is moved by hand.
+
+mod producer;
+mod world;

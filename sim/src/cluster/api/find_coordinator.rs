@@ -1,0 +1,76 @@
+//! FindCoordinator.
+
+use kafka_protocol::{
+    ResponseError,
+    messages::{
+        BrokerId, FindCoordinatorRequest, FindCoordinatorResponse,
+        find_coordinator_response::Coordinator,
+    },
+    protocol::StrBytes,
+};
+
+use super::{super::Cluster, Context, Reply};
+
+/// Kinds of keys: groups and transactional ids. Both are spread alike.
+const KEY_TYPES: [i8; 2] = [0, 1];
+/// From which version on several keys are asked for at once.
+const BATCHED: i16 = 4;
+
+impl Cluster {
+    pub(super) fn find_coordinator(
+        &mut self,
+        context: &Context,
+        request: FindCoordinatorRequest,
+    ) -> Reply<FindCoordinatorResponse> {
+        let key_type = request.key_type;
+        if context.version() >= BATCHED {
+            let keys = request.coordinator_keys.into_iter();
+            let coordinators = keys.map(|key| self.coordinator(key_type, key)).collect();
+            return Reply::Now(FindCoordinatorResponse::default().with_coordinators(coordinators));
+        }
+        let found = self.coordinator(key_type, request.key);
+        let mut response = FindCoordinatorResponse::default()
+            .with_error_code(found.error_code)
+            .with_node_id(found.node_id)
+            .with_host(found.host)
+            .with_port(found.port);
+        if context.version() >= 1 {
+            // Kafka names the error also where there is none.
+            let message = found.error_message.filter(|message| !message.is_empty());
+            response.error_message =
+                Some(message.unwrap_or_else(|| StrBytes::from_static_str("NONE")));
+        }
+        Reply::Now(response)
+    }
+
+    fn coordinator(&self, key_type: i8, key: StrBytes) -> Coordinator {
+        let failed = |error: ResponseError, message| {
+            Coordinator::default()
+                .with_node_id(BrokerId(-1))
+                .with_port(-1)
+                .with_error_code(error.code())
+                .with_error_message(Some(StrBytes::from_static_str(message)))
+        };
+        let found = if KEY_TYPES.contains(&key_type) {
+            let broker = self.coordinator_of(&key).and_then(|id| self.brokers.get(&id));
+            broker.map_or_else(
+                || {
+                    let message = "The coordinator is not available.";
+                    failed(ResponseError::CoordinatorNotAvailable, message)
+                },
+                |broker| {
+                    Coordinator::default()
+                        .with_node_id(broker.id)
+                        .with_host(StrBytes::from_string(broker.host.clone()))
+                        .with_port(i32::from(broker.port))
+                },
+            )
+        } else {
+            let message = "This most likely occurs because of a request being malformed by the client \
+                           library or the message was sent to an incompatible broker. See the broker logs \
+                           for more details.";
+            failed(ResponseError::InvalidRequest, message)
+        };
+        found.with_key(key)
+    }
+}
