@@ -63,7 +63,8 @@ impl Cluster {
                 }
             }
         }
-        let ages = |topic: &super::Topic| topic.partitions.iter().any(|part| part.log.ages());
+        let ages =
+            |topic: &super::topic::Topic| topic.partitions.iter().any(|part| part.log.ages());
         if self.topics.iter().any(|(_, topic)| ages(topic)) {
             self.plan_upkeep(now);
         } else {

@@ -35,7 +35,9 @@ struct Committer<'a> {
     instance: Option<&'a StrBytes>,
     /// A generation, or a member's epoch; negative: nobody's.
     generation: i32,
-    /// The transaction that it is part of, by its id and its producer.
+    /// Whose transaction it is part of.
+    producer_id: Option<i64>,
+    /// That transaction's id, and who its producer says it is.
     transaction: Option<(&'a TransactionalId, Producer)>,
     /// An old client's own time for its offsets.
     expires_at: Option<Time>,
@@ -64,6 +66,7 @@ impl Cluster {
             member: &request.member_id,
             instance: request.group_instance_id.as_ref(),
             generation: request.generation_id_or_member_epoch,
+            producer_id: None,
             transaction: None,
             expires_at: retention.map(|retention| context.now + millis(retention)),
         };
@@ -90,18 +93,22 @@ impl Cluster {
         Reply::Now(OffsetCommitResponse::default().with_topics(topics.collect()))
     }
 
+    /// Whether the transaction is open and covers the group is the transaction coordinator's to know.
     pub(super) fn txn_offset_commit(
         &mut self,
         context: &Context,
         request: TxnOffsetCommitRequest,
     ) -> Reply<TxnOffsetCommitResponse> {
-        let producer = Producer::new(request.producer_id, request.producer_epoch);
         let committer = Committer {
             group: &request.group_id,
             member: &request.member_id,
             instance: request.group_instance_id.as_ref(),
             generation: request.generation_id,
-            transaction: Some((&request.transactional_id, producer)),
+            producer_id: Some(request.producer_id.0),
+            transaction: Some((
+                &request.transactional_id,
+                Producer { id: request.producer_id.0, epoch: request.producer_epoch },
+            )),
             expires_at: None,
         };
         let topics = request.topics.iter().map(|topic| {
@@ -127,6 +134,21 @@ impl Cluster {
         Reply::Now(TxnOffsetCommitResponse::default().with_topics(topics.collect()))
     }
 
+    /// Whether the transaction's coordinator knows that the group is part of it. Only the group's own coordinator asks.
+    fn check_transaction(
+        &mut self,
+        context: &Context,
+        committer: &Committer<'_>,
+    ) -> Result<(), ResponseError> {
+        let Some((id, producer)) = committer.transaction else { return Ok(()) };
+        if self.coordinator_of(&committer.group.0) != Some(context.broker) {
+            return Ok(());
+        }
+        let membership = Membership::of_offset_commit(context.version());
+        let (now, group) = (context.now, committer.group);
+        self.verify_or_add_offsets_to_transaction(now, id, producer, group, membership)
+    }
+
     /// Commits what is of partitions that exist. As in Kafka, the group is only asked when there is any.
     fn commit(
         &mut self,
@@ -149,7 +171,8 @@ impl Cluster {
         if valid.is_empty() {
             return outcome;
         }
-        let allowed = self.check_committer(context, committer);
+        let allowed = self.check_transaction(context, committer);
+        let allowed = allowed.and_then(|()| self.check_committer(context, committer));
         let metadata_max = self.settings.int("offset.metadata.max.bytes");
         for (name, wanted) in valid {
             let done = wanted.into_iter().map(|wanted| {
@@ -170,21 +193,11 @@ impl Cluster {
         context: &Context,
         committer: &Committer<'_>,
     ) -> Result<(), ResponseError> {
-        let in_transaction = committer.transaction.is_some();
+        let in_transaction = committer.producer_id.is_some();
         if in_transaction && committer.group.is_empty() {
             return Err(ResponseError::InvalidGroupId);
         }
         self.check_group(context.now, context.broker, committer.group)?;
-        if let Some((id, producer)) = committer.transaction {
-            let membership = Membership::of_offset_commit(context.version());
-            self.verify_or_add_offsets_to_transaction(
-                context.now,
-                id,
-                producer,
-                committer.group,
-                membership,
-            )?;
-        }
         let knows_epochs = context.version() >= KNOWS_EPOCHS;
         let not_found = if knows_epochs && !in_transaction {
             ResponseError::GroupIdNotFound
@@ -229,10 +242,10 @@ impl Cluster {
             expires_at: committer.expires_at,
             number,
         };
-        match committer.transaction {
+        match committer.producer_id {
             None => offsets.commit(topic, wanted.partition, committed),
-            Some((_, producer)) => {
-                offsets.commit_in_transaction(producer.id, topic, wanted.partition, committed);
+            Some(producer) => {
+                offsets.commit_in_transaction(producer, topic, wanted.partition, committed);
             }
         }
         Ok(())

@@ -18,6 +18,7 @@ use super::{
         Cluster,
         connection::{CloseCause, Ticket},
         log::{Appended, Batch, Refused},
+        mirror::{READ_ONLY_ERROR, read_only_message},
         time::millis,
         timers::Timer,
         topic::Partition,
@@ -26,11 +27,9 @@ use super::{
     Context, Reply,
 };
 
-/// How the brokers refuse writes to a mirror that was not promoted.
-const READ_ONLY_TOPIC: ResponseError = ResponseError::PolicyViolation;
 /// Kafka lets one client id alone write to its own topics.
 const INTERNAL_CLIENT_ID: &str = "__admin_client";
-const INTERNAL_TOPICS: [&str; 3] =
+pub(super) const INTERNAL_TOPICS: [&str; 3] =
     ["__consumer_offsets", "__share_group_state", "__transaction_state"];
 
 /// Every replica in the ISR must have the records.
@@ -82,11 +81,13 @@ struct Written {
 struct NotWritten {
     refused: Refused,
     log_start: i64,
+    /// What is said of it all, where no single record is to blame.
+    message: Option<String>,
 }
 
 impl From<ResponseError> for NotWritten {
     fn from(error: ResponseError) -> Self {
-        Self { refused: error.into(), log_start: -1 }
+        Self { refused: error.into(), log_start: -1, message: None }
     }
 }
 
@@ -211,11 +212,13 @@ impl Cluster {
             return Err(ResponseError::NotLeaderOrFollower.into());
         }
         if read_only {
-            return Err(READ_ONLY_TOPIC.into());
+            let message = Some(read_only_message(write.name));
+            return Err(NotWritten { refused: READ_ONLY_ERROR.into(), log_start: -1, message });
         }
         let log_start = partition.log.start();
         if write.acks == ACKS_ALL && !has_enough_replicas(partition, config.isr_min) {
-            return Err(NotWritten { refused: ResponseError::NotEnoughReplicas.into(), log_start });
+            let refused = ResponseError::NotEnoughReplicas.into();
+            return Err(NotWritten { refused, log_start, message: None });
         }
         let appended = partition
             .log
@@ -223,6 +226,7 @@ impl Cluster {
             .map_err(|refused| NotWritten {
                 log_start: if tells_log_start(refused.error) { log_start } else { -1 },
                 refused,
+                message: None,
             })?;
         partition.log.replicated(&partition.isr);
         let required = appended.last_offset + 1;
@@ -354,10 +358,13 @@ fn fill(
             answer.log_start_offset = log_start;
             required
         }
-        Err(NotWritten { refused, log_start }) => {
+        Err(NotWritten { refused, log_start, message }) => {
             answer.error_code = refused.error.code();
             answer.base_offset = -1;
             answer.log_start_offset = log_start;
+            if version >= 8 {
+                answer.error_message = message.map(StrBytes::from_string);
+            }
             if version >= 8 && !refused.records.is_empty() {
                 answer.error_message = Some(StrBytes::from_string(summary(&refused)));
                 let faults = refused.records.into_iter().map(|fault| {

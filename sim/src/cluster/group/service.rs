@@ -41,7 +41,6 @@ impl Cluster {
     }
 
     /// Brokers have come or gone: whoever waits at a coordinator that is none any more is told so.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for what moves coordinators"))]
     pub(in crate::cluster) fn groups_moved(&mut self, now: Time) {
         let ids: Vec<GroupId> = self.groups.iter().map(|(id, _)| id.clone()).collect();
         for id in ids {
@@ -110,7 +109,6 @@ impl Cluster {
     }
 
     /// Every offset that is committed, for a mirror to copy.
-    #[expect(dead_code, reason = "for mirrors")]
     pub(in crate::cluster) fn committed_offsets(
         &self,
     ) -> impl Iterator<Item = (&GroupId, &TopicName, i32, &Committed)> {
@@ -122,7 +120,6 @@ impl Cluster {
     ///
     /// # Errors
     /// Kafka's: `UNKNOWN_TOPIC_OR_PARTITION`, or `UNKNOWN_MEMBER_ID` for a group with members.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for mirrors"))]
     pub(in crate::cluster) fn sync_offset(
         &mut self,
         now: Time,
@@ -162,7 +159,6 @@ impl Cluster {
     }
 
     /// A topic was deleted: its offsets go with it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the deletion of topics"))]
     pub(in crate::cluster) fn forget_offsets_of(&mut self, topic: &TopicName) {
         self.groups.forget_topic(topic);
     }

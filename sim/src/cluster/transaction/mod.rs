@@ -34,7 +34,7 @@ use kafka_protocol::{
 
 use super::{settings::Settings, time::Time};
 
-pub(super) use markers::{Membership, offsets_partition};
+pub(super) use markers::Membership;
 pub(super) use producer_ids::{NO_PRODUCER_EPOCH, NO_PRODUCER_ID, Producer, ProducerIds};
 use state::{Ended, Initialised};
 pub(super) use state::{TopicPartition, Transaction, TransactionState, TransactionVersion};

@@ -1,0 +1,7 @@
+//! Two clusters and a link between them, driven through a hand-moved clock.
+
+mod changes;
+mod copies;
+mod makers;
+mod model;
+mod world;
