@@ -18,13 +18,24 @@ impl Token {
         Self { path }
     }
 
+    /// Whether the file holds a token. Without one every call would be refused, the one that is needed in an
+    /// outage too.
+    pub fn check(&self) -> io::Result<()> {
+        self.read().map(drop)
+    }
+
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let content = fs::read(&self.path)?;
+        if content.trim_ascii().is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is empty"));
+        }
+        Ok(content)
+    }
+
     /// Whether a call carries the token. The comparison takes the same time wherever they differ.
     pub(super) fn admits(&self, headers: &HeaderMap) -> io::Result<bool> {
-        let content = fs::read(&self.path)?;
+        let content = self.read()?;
         let wanted = content.trim_ascii();
-        if wanted.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the token file is empty"));
-        }
         let given = headers
             .get(AUTHORIZATION)
             .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "))

@@ -33,7 +33,7 @@ struct Calls {
     reload: Reload,
 }
 
-/// `POST /routes/{name}/fence`.
+/// `POST /routes/{name}/fence`; no body at all means the defaults.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct FenceBody {
@@ -54,7 +54,7 @@ pub struct FenceBody {
     pub expected_revision: Option<u64>,
 }
 
-/// `POST /routes/{name}/unfence`.
+/// `POST /routes/{name}/unfence`; no body at all means the defaults.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RevisionBody {
@@ -151,10 +151,10 @@ async fn fence(
     State(calls): State<Calls>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    body: Result<Json<FenceBody>, JsonRejection>,
+    body: Result<Option<Json<FenceBody>>, JsonRejection>,
 ) -> Response {
     let body = match body {
-        Ok(Json(body)) => body,
+        Ok(body) => body.map(|Json(body)| body).unwrap_or_default(),
         Err(rejection) => return unreadable(&rejection),
     };
     let FenceBody { mode, error_code, error_message, revision, expected_revision } = body;
@@ -167,15 +167,14 @@ async fn unfence(
     State(calls): State<Calls>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    body: Result<Json<RevisionBody>, JsonRejection>,
+    body: Result<Option<Json<RevisionBody>>, JsonRejection>,
 ) -> Response {
-    match body {
-        Ok(Json(RevisionBody { revision, expected_revision })) => {
-            let expect = Expect { revision, expected_revision };
-            calls.carry_out(&name, Command::Unfence, expect, &headers).await
-        }
-        Err(rejection) => unreadable(&rejection),
-    }
+    let body = match body {
+        Ok(body) => body.map(|Json(body)| body).unwrap_or_default(),
+        Err(rejection) => return unreadable(&rejection),
+    };
+    let RevisionBody { revision, expected_revision } = body;
+    calls.carry_out(&name, Command::Unfence, Expect { revision, expected_revision }, &headers).await
 }
 
 async fn switchover(

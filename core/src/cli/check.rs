@@ -60,10 +60,14 @@ fn show(loaded: &Loaded) {
         println!("{}", describe(&loaded.model, route));
     }
     println!(
-        "valid: {} routes, {} streaming domains",
-        loaded.model.routes.len(),
-        loaded.model.domains.len()
+        "valid: {}, {}",
+        counted(loaded.model.routes.len(), "route"),
+        counted(loaded.model.domains.len(), "streaming domain")
     );
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn describe(model: &Model, route: &Route) -> String {

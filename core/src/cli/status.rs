@@ -1,9 +1,18 @@
 //! `switchyard status`
 
-use std::{fmt::Write as _, process::ExitCode, thread, time::Duration};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
 
 use super::client::{Client, ControlArgs};
-use crate::driver::status::{GatewayStatus, RouteStatus};
+use crate::{
+    config::model::FenceMode,
+    driver::status::{GatewayStatus, RouteStatus},
+};
 
 /// Shows the routes of a running gateway.
 #[derive(clap::Args)]
@@ -35,20 +44,16 @@ pub(super) fn run(args: Args) -> ExitCode {
             Ok(status) => status,
             Err(error) => return error.report(),
         };
-        if args.watch && !args.json {
-            print!("{CLEAR_SCREEN}");
-        }
-        if args.json {
-            let text = if args.watch {
-                serde_json::to_string(&status)
-            } else {
-                serde_json::to_string_pretty(&status)
-            };
-            println!("{}", text.unwrap_or_default());
-        } else {
-            print!("{}", table(&status));
-        }
-        if !args.watch {
+        let text = match (args.json, args.watch) {
+            (true, true) => serde_json::to_string(&status).unwrap_or_default() + "\n",
+            (true, false) => serde_json::to_string_pretty(&status).unwrap_or_default() + "\n",
+            (false, true) => CLEAR_SCREEN.to_owned() + &table(&status),
+            (false, false) => table(&status),
+        };
+        let mut out = io::stdout();
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        // Whoever read along may have seen enough.
+        if written.is_err() || !args.watch {
             return ExitCode::SUCCESS;
         }
         thread::sleep(Duration::from_secs(1));
@@ -108,7 +113,7 @@ fn row(route: &RouteStatus) -> [String; 9] {
         route.endpoint.clone(),
         domain,
         observed.phase.label().to_owned(),
-        route.desired.fence.as_ref().map_or("–", |fence| fence.mode.label()).to_owned(),
+        fence(route),
         sessions,
         observed.sessions.in_flight.to_string(),
         format!("{} B", observed.sessions.parked_bytes),
@@ -116,9 +121,42 @@ fn row(route: &RouteStatus) -> [String; 9] {
     ]
 }
 
+/// The fence that stands, and whether it is a hold that lets nobody wait any more.
+fn fence(route: &RouteStatus) -> String {
+    let Some(fence) = &route.desired.fence else { return "–".to_owned() };
+    if fence.mode == FenceMode::Hold && route.observed.gate == "answer" {
+        return "hold, past its bounds: error".to_owned();
+    }
+    fence.mode.label().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Clients of such a route see errors, which an operator who reads `hold` would look for elsewhere.
+    #[test]
+    fn hold_past_its_bounds_can_be_told_from_a_hold() {
+        let status = |gate: &str| -> RouteStatus {
+            serde_json::from_value(serde_json::json!({
+                "name": "sales", "endpoint": "gw.example:9092", "clientView": "neutral",
+                "desired": {
+                    "revision": 7, "domain": "west", "bootstrapServerId": "x",
+                    "fence": {"mode": "hold", "errorCode": 8},
+                },
+                "observed": {
+                    "phase": "fenced", "gate": gate, "domain": "west", "sessions": 0,
+                    "sessionsBehind": 0, "sessionsOnOldTarget": 0, "inFlight": 0, "parkedBytes": 0,
+                    "lastMove": null,
+                },
+                "eligibleDomains": ["west"],
+                "lastChange": {"by": "api", "at": "2026-01-02T03:04:05Z"},
+            }))
+            .expect("a status")
+        };
+        assert_eq!(fence(&status("hold")), "hold");
+        assert_eq!(fence(&status("answer")), "hold, past its bounds: error");
+    }
 
     #[test]
     fn table_shows_a_route_on_its_way() {

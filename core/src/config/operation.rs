@@ -16,6 +16,7 @@ use super::{
     raw::{self, NumberOrText},
     values,
 };
+use crate::telemetry::catalogue;
 
 /// Health and metrics.
 pub(super) fn admin(raw: &raw::Admin, findings: &mut Findings) -> Admin {
@@ -40,6 +41,10 @@ fn common_tags(raw: &raw::Admin, path: &Path, findings: &mut Findings) -> BTreeM
             let problem = format!("{} is not a label of a metric", quoted(tag));
             let remedy = "use letters, digits and `_`, with a letter first";
             findings.fault(&path.foreign_key(tag), problem, remedy);
+        } else if catalogue::is_own_label(tag) {
+            // Whoever scrapes refuses a metric with the same label twice, and with it all others.
+            let problem = format!("{} is a label of the gateway's own metrics", quoted(tag));
+            findings.fault(&path.foreign_key(tag), problem, "give the tag another name");
         }
     }
     tags

@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use tracing::warn;
+
 use super::routes::lock;
 use crate::{
     config::Domain,
@@ -59,10 +61,15 @@ impl DomainState {
         lock(&self.directory).iter().map(|(node, _)| node).collect()
     }
 
-    /// Those of `nodes` that were not named here before.
-    pub(super) fn note_dropped(&self, nodes: &[NodeId]) -> Vec<NodeId> {
+    /// Says of every node id without a virtual endpoint, once, that clients cannot see it.
+    pub(super) fn warn_of_dropped(&self, nodes: &[NodeId]) {
         let mut dropped = lock(&self.dropped);
-        nodes.iter().copied().filter(|node| dropped.insert(*node)).collect()
+        for node in nodes.iter().filter(|node| dropped.insert(**node)) {
+            warn!(
+                domain = %self.name, %node,
+                "node id outside `nodeIdRanges`: clients cannot see this broker; widen the ranges"
+            );
+        }
     }
 
     /// Returns whether it is news.

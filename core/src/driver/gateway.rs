@@ -176,12 +176,7 @@ impl<N: Network> Shared<N> {
         let target = &session.setting().snapshot.target.domain;
         metrics.dropped_nodes(nodes.len());
         if let Some(domain) = self.domain(target) {
-            for node in domain.note_dropped(nodes) {
-                warn!(
-                    domain = %target, %node,
-                    "node id outside `nodeIdRanges`: clients cannot see this broker; widen the ranges"
-                );
-            }
+            domain.warn_of_dropped(nodes);
         }
     }
 }
@@ -222,6 +217,7 @@ impl<N: Network> Gateway<N> {
         let name = Arc::clone(&domain.name);
         let domain = Arc::downgrade(domain);
         tokio::spawn(async move {
+            let mut failing = false;
             loop {
                 // Only the configuration holds a domain for long.
                 let Some(domain) = domain.upgrade() else { return };
@@ -230,12 +226,22 @@ impl<N: Network> Gateway<N> {
                 };
                 let target = Target { domain: Arc::clone(&name), bootstrap_server_id: server.id };
                 let pause = match probe::probe(&shared, &domain, &target).await {
+                    Ok(_) if failing => {
+                        info!(domain = %name, "the streaming domain answers again");
+                        PROBE_REFRESH
+                    }
                     Ok(_) => PROBE_REFRESH,
                     Err(error) => {
-                        info!(domain = %name, %error, "cannot look at the streaming domain yet");
+                        // Once for an outage: the metric counts every attempt.
+                        if failing {
+                            debug!(domain = %name, %error, "cannot look at the streaming domain");
+                        } else {
+                            warn!(domain = %name, %error, "cannot look at the streaming domain");
+                        }
                         PROBE_AGAIN
                     }
                 };
+                failing = pause == PROBE_AGAIN;
                 drop(domain);
                 sleep(pause).await;
             }
@@ -316,6 +322,13 @@ impl<N: Network> Plane for Gateway<N> {
                 if let Some(domain) = same {
                     domain.reconfigure(Arc::clone(config));
                 } else {
+                    if domains.contains_key(name) {
+                        warn!(
+                            domain = %name,
+                            "bootstrap servers were edited: open sessions stay where they are; another cluster \
+                             needs a streaming domain of its own and a switchover"
+                        );
+                    }
                     let domain = Arc::new(DomainState::new(Arc::clone(config)));
                     fresh.push(Arc::clone(&domain));
                     domains.insert(Arc::clone(name), domain);

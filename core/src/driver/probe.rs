@@ -10,6 +10,7 @@ use kafka_protocol::{
     messages::{
         ApiKey, ApiVersionsRequest, MetadataRequest, MetadataResponse, RequestHeader,
         ResponseHeader, SaslHandshakeRequest, SaslHandshakeResponse,
+        metadata_response::MetadataResponseBroker,
     },
     protocol::{Decodable, Encodable, StrBytes},
 };
@@ -91,34 +92,34 @@ fn take_in<N: Network>(
     target: &Target,
     answer: Answer,
 ) -> Probe {
-    if domain.offer(answer.offered) {
+    let Answer { offered, metadata } = answer;
+    let brokers = metadata.as_ref().map(brokers).unwrap_or_default();
+    // Both, before anybody is told: sessions go by what they are told here, a fence's answers among it.
+    if domain.offer(offered) | domain.learn(&brokers) {
         shared.republish();
     }
-    let metadata = answer.metadata.map(|metadata| {
-        let brokers: Vec<_> = metadata
-            .brokers
-            .iter()
-            .filter_map(|broker| {
-                let port = u16::try_from(broker.port).ok()?;
-                let host = broker.host.to_string();
-                Some((NodeId(broker.node_id.0), BrokerAddress { host, port }))
-            })
-            .collect();
-        domain.learn(&brokers);
+    let metadata = metadata.map(|metadata| {
         let ranges = &domain.config().node_id_ranges;
         let outside = |node: &NodeId| !ranges.iter().any(|range| range.contains(&node.0));
+        let outside: Vec<_> =
+            brokers.iter().map(|(node, _)| *node).filter(|node| outside(node)).collect();
+        domain.warn_of_dropped(&outside);
         ProbedMetadata {
             cluster_id: metadata.cluster_id.map(|id| id.to_string()),
             brokers: brokers.len(),
-            outside_ranges: brokers
-                .iter()
-                .map(|(node, _)| *node)
-                .filter(outside)
-                .map(|n| n.0)
-                .collect(),
+            outside_ranges: outside.iter().map(|node| node.0).collect(),
         }
     });
     Probe { bootstrap_server_id: Arc::clone(&target.bootstrap_server_id), metadata }
+}
+
+/// The brokers that have an address that can be dialled.
+fn brokers(metadata: &MetadataResponse) -> Vec<(NodeId, BrokerAddress)> {
+    let address = |broker: &MetadataResponseBroker| {
+        let port = u16::try_from(broker.port).ok()?;
+        Some((NodeId(broker.node_id.0), BrokerAddress { host: broker.host.to_string(), port }))
+    };
+    metadata.brokers.iter().filter_map(address).collect()
 }
 
 /// Asks one server for ApiVersions and Metadata.

@@ -165,3 +165,29 @@ impl AsyncWrite for TokioStream {
         self.get_mut().registered()?.poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without them small requests wait for each other, and a peer that vanished keeps its session for a quarter of
+    /// an hour.
+    #[tokio::test]
+    async fn sockets_of_both_sides_have_their_options() {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut listener = TokioNetwork.bind(any_port).await.expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let address = BrokerAddress { host: "127.0.0.1".to_owned(), port };
+        let connected = TokioNetwork.connect(&address).await.expect("connects");
+        let (accepted, _) = TokioNetwork.accept(&mut listener).await.expect("accepts");
+        for stream in [connected, accepted] {
+            let State::Registered(stream) = stream.0 else { unreachable!("nobody detached it") };
+            let socket = SockRef::from(&stream);
+            assert!(socket.tcp_nodelay().expect("can be asked"));
+            assert!(socket.keepalive().expect("can be asked"));
+            assert_eq!(socket.tcp_keepalive_time().expect("can be asked"), KEEPALIVE_IDLE);
+            #[cfg(target_os = "linux")]
+            assert_eq!(socket.tcp_user_timeout().expect("can be asked"), Some(USER_TIMEOUT));
+        }
+    }
+}

@@ -119,6 +119,12 @@ pub const CATALOGUE: &[Entry] = &[
     ),
 ];
 
+/// Whether a label has this name already, so that nobody else may give it to a metric.
+pub fn is_own_label(name: &str) -> bool {
+    let of_histograms = name == "le";
+    of_histograms || CATALOGUE.iter().any(|entry| entry.labels.contains(&name))
+}
+
 /// The entry of a metric.
 pub(super) fn entry(name: &str) -> &'static Entry {
     CATALOGUE

@@ -1,6 +1,6 @@
 //! How logs are written: for people, or as JSON lines.
 
-use std::{io, str::FromStr};
+use std::{env, io, io::IsTerminal, str::FromStr};
 
 use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt};
 
@@ -48,7 +48,10 @@ impl FromStr for Level {
 /// Sends everything from this level on to standard error. Only the first call of a process counts.
 pub fn init(level: Level, format: Format) {
     let filter = EnvFilter::default().add_directive(level.0.into());
-    let lines = fmt().with_env_filter(filter).with_writer(io::stderr);
+    // In a file or a collector the codes of colours would hide the words from whoever searches them.
+    let coloured =
+        io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
+    let lines = fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(coloured);
     let outcome = match format {
         Format::Human => lines.with_target(false).try_init(),
         Format::Json => lines.json().flatten_event(true).try_init(),

@@ -297,9 +297,12 @@ pub fn policy(api_key: i16, api_version: i16, view: ClientView) -> Option<Policy
             Rewritten::NativeFrom(from) if api_version >= from && view == ClientView::Native => {
                 ResponseHandling::Rewrite
             }
-            Rewritten::StreamedFrom(from) if api_version >= from => {
-                ResponseHandling::RewriteOrNeutralise
-            }
+            Rewritten::StreamedFrom(from) if api_version >= from => match view {
+                ClientView::Native => ResponseHandling::RewriteOrNeutralise,
+                // Erasing while streaming leaves leader epochs where they are. What is left here under this
+                // view is Produce, whose responses have no records and are small.
+                ClientView::Neutral => ResponseHandling::Rewrite,
+            },
             _ => ResponseHandling::Forward,
         },
     })
@@ -418,6 +421,40 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A leader epoch that slips through in one large answer keeps its client from following a switch.
+    #[test]
+    fn no_response_with_a_leader_epoch_streams_through_the_neutral_view() {
+        fn has_epoch(fields: &'static [schema::Field], version: i16) -> bool {
+            fields.iter().filter(|field| field.versions.contains(version)).any(|field| {
+                field.mark == schema::Mark::LeaderEpoch
+                    || match &field.kind {
+                        schema::Kind::Struct(inner)
+                        | schema::Kind::Array(schema::Kind::Struct(inner)) => {
+                            has_epoch(inner, version)
+                        }
+                        _ => false,
+                    }
+            })
+        }
+        let mut with_epoch = 0;
+        for key in supported_keys(ClientView::Neutral) {
+            let api = schema::api(key).expect("has a schema");
+            for version in supported(key, ClientView::Neutral).expect("supported") {
+                if has_epoch(api.response.fields, version) {
+                    with_epoch += 1;
+                    let policy = policy(key, version, ClientView::Neutral).expect("supported");
+                    assert_eq!(
+                        policy.response,
+                        ResponseHandling::Rewrite,
+                        "{} v{version}",
+                        api.name
+                    );
+                }
+            }
+        }
+        assert!(with_epoch > 10, "only {with_epoch}");
     }
 
     #[test]

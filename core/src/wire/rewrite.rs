@@ -62,7 +62,7 @@ pub struct Context<'a> {
     pub view: ClientView,
     /// Virtual addresses of the route under its current target.
     pub addresses: &'a dyn VirtualAddresses,
-    /// Shown in place of the cluster's own id where both have the same length (neutral view).
+    /// Shown in place of the cluster's own id, whatever its form (neutral view).
     pub cluster_id: Option<&'a str>,
     /// Put into the producer id of InitProducerId responses; `None` for transactional producers and in
     /// the native view.
@@ -385,8 +385,10 @@ impl Visitor for Editor<'_> {
         match field.mark {
             Mark::Host => self.broker.host = Some((start, body, end)),
             Mark::ClusterId => {
-                if let Some(id) = self.context.cluster_id.filter(|id| id.len() == content.len()) {
-                    self.edit(body, end, id.as_bytes().to_vec());
+                // Null and empty are no cluster's: errors come with them.
+                if let Some(id) = self.context.cluster_id.filter(|_| !content.is_empty()) {
+                    let id = self.string(id);
+                    self.edit(start, end, id);
                 }
             }
             Mark::ConfigName => {

@@ -34,6 +34,25 @@ fn status_shows_the_route_and_its_sessions() {
     assert_eq!(cells[2..6], ["east", "serving", "–", "1"], "{}", said.out);
 }
 
+/// `status --watch | head` ends with its reader, and not with a panic.
+#[test]
+fn status_that_is_watched_ends_with_its_reader() {
+    let (site, _gateway) = running();
+    let mut watching = switchyard(&["status", "--json", "--watch"])
+        .env("SWITCHYARD_CONTROL", site.control())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut lines = BufReader::new(watching.stdout.take().expect("piped")).lines();
+    let line = lines.next().expect("a line").expect("text");
+    let status: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(status["routes"][0]["name"], "sales");
+    drop(lines);
+    let ended = watching.wait_with_output().expect("ends");
+    assert_eq!((said(&ended).code, said(&ended).err.as_str()), (Some(0), ""));
+}
+
 #[test]
 fn switchover_moves_the_sessions_and_says_so() {
     let (site, _gateway) = running();

@@ -40,6 +40,15 @@ fn log_level_counts_and_a_wrong_one_is_refused() {
     assert!(said.err.contains("GATEWAY_LOG_LEVEL") && said.err.contains("chatty"), "{said:?}");
 }
 
+/// A log that is kept is searched, and codes of colours stand between a key and its value.
+#[test]
+fn log_that_is_not_on_a_terminal_has_no_colours() {
+    let site = Site::new();
+    site.save(&site.text("east", "", ""));
+    let ready = site.start().says("ready");
+    assert!(!ready.contains('\u{1b}') && ready.contains("routes=1"), "{ready:?}");
+}
+
 #[test]
 fn json_log_is_one_object_a_line() {
     let site = Site::new();
@@ -71,6 +80,29 @@ fn node_id_stands_in_for_its_placeholder() {
     let gateway = Gateway::spawn(switchyard(&["run"]).arg(&path).env("GATEWAY_NODE_ID", "7"));
     gateway.says("ready");
     assert!(site.call(&["status"]).out.starts_with("gateway gw-7,"));
+}
+
+/// The cluster's only broker is node 1: clients would be shown an empty cluster, and nobody would know why.
+#[test]
+fn broker_outside_the_ranges_is_told_before_a_client_misses_it() {
+    let site = Site::new();
+    let servers = format!("endpoint: '{}:9092'}}]", site.address);
+    let with_ranges = format!("{servers}, nodeIdRanges: [{{name: high, start: 5, end: 6}}]");
+    site.save(&site.text("east", "", "").replace(&servers, &with_ranges));
+    let told = site.start().says("outside `nodeIdRanges`");
+    assert!(told.contains("domain=east") && told.contains("node=1"), "{told}");
+}
+
+#[test]
+fn address_of_another_machine_stops_the_start_with_a_remedy_of_its_own() {
+    let site = Site::new();
+    let config = site.save(&site.text("east", "bindAddress: 203.0.113.7", ""));
+    let said = run(&["run", config.to_str().expect("text")]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(
+        said.err.contains("203.0.113.7:19092") && said.err.contains("`bindAddress`"),
+        "{said:?}"
+    );
 }
 
 #[test]

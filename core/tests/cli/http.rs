@@ -9,7 +9,7 @@ fn agent() -> ureq::Agent {
 }
 
 /// Status code and body.
-fn get(url: &str) -> (u16, String) {
+pub(super) fn get(url: &str) -> (u16, String) {
     let mut answer = agent().get(url).call().expect("an answer");
     (answer.status().as_u16(), answer.body_mut().read_to_string().expect("text"))
 }
@@ -104,6 +104,21 @@ fn calls_that_make_no_sense_are_refused_with_a_remedy() {
     assert_eq!(site.route().expect("answers")["desired"]["revision"], 1);
 }
 
+/// In an outage nobody thinks of an empty object.
+#[test]
+fn fence_and_unfence_need_no_body() {
+    let (site, _gateway) = running("");
+    let call = |action: &str| {
+        let url = format!("{}/routes/sales/{action}", site.control());
+        agent().post(url).send_empty().expect("an answer").status().as_u16()
+    };
+    assert_eq!(call("fence"), 202);
+    assert_eq!(site.route().expect("answers")["observed"]["phase"], "fenced");
+    assert_eq!(call("unfence"), 202);
+    assert_eq!(site.route().expect("answers")["observed"]["phase"], "serving");
+    assert_eq!(call("switchover"), 415, "a target has no default");
+}
+
 #[test]
 fn web_page_cannot_fence_a_route() {
     let (site, _gateway) = running("");
@@ -138,6 +153,25 @@ fn token_is_asked_for_and_read_anew_for_every_call() {
     assert_eq!(said.code, Some(0), "{said:?}");
     fs::write(&token, "").expect("writes");
     assert_eq!(code("Bearer "), 503, "an empty token admits nobody");
+}
+
+/// A gateway that nobody can command is found out at its start, not in the outage.
+#[test]
+fn token_file_without_a_token_stops_the_start() {
+    for content in [None, Some(" \n")] {
+        let site = Site::new();
+        if let Some(content) = content {
+            fs::write(site.path("token"), content).expect("writes");
+        }
+        let address = site.address;
+        let with = format!("control: {{bindAddress: {address}, tokenFile: token}}");
+        let text = site.text("east", "", "");
+        let path = site.save(&text.replace(&format!("control: {{bindAddress: {address}}}"), &with));
+        let said = run(&["run", path.to_str().expect("text")]);
+        assert_eq!(said.code, Some(2), "{said:?}");
+        let error = said.err.lines().find(|it| it.starts_with("error: ")).expect("an error");
+        assert!(error.contains("token file") && said.err.contains("remedy: "), "{said:?}");
+    }
 }
 
 #[test]

@@ -69,3 +69,18 @@ fn command_whose_decision_cannot_be_kept_is_refused() {
     assert!(said.err.contains("missing/state.json"), "{said:?}");
     assert_eq!(site.route().expect("answers")["observed"]["phase"], "serving");
 }
+
+/// An error fence names the route's brokers, so that clients know where to ask again; of a gateway that starts behind
+/// its fence no client has ever got through to teach it who they are.
+#[test]
+fn gateway_that_starts_fenced_names_the_brokers_that_it_has_looked_at() {
+    let site = Site::new();
+    site.save(&site.text("east", "fence: {scope: ALL}", ""));
+    let _gateway = site.start();
+    let host = site.address.to_string();
+    eventually("Metadata with a broker", || {
+        let mut client = broker::Client::connect(site.address, 19092).ok()?;
+        let answer = client.metadata().ok()?;
+        answer.windows(host.len()).any(|bytes| bytes == host.as_bytes()).then_some(())
+    });
+}

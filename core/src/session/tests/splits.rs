@@ -50,6 +50,45 @@ proptest! {
     }
 }
 
+/// What a fence of errors answers, with the requests cut so.
+fn answered(requests: &[Vec<u8>], cuts: &[usize]) -> Vec<u8> {
+    let gate = Gate::Answer { error_code: 8, message: None };
+    let mut story = Story::on(BOOTSTRAP, setting(gate, 1));
+    let mut cuts = cuts.iter().copied().cycle();
+    let bytes = requests.concat();
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        let (piece, tail) = rest.split_at(cuts.next().unwrap_or(1).clamp(1, rest.len()));
+        story.client(piece);
+        rest = tail;
+    }
+    assert_eq!((story.closed(), story.to_upstream.len()), (None, 0));
+    story.to_client
+}
+
+proptest! {
+    #[test]
+    fn any_split_of_fenced_requests_gives_the_same_answers(
+        kinds in prop::collection::vec(any::<u8>(), 1..12),
+        cuts in prop::collection::vec(1_usize..40, 1..20),
+    ) {
+        let request = |(index, kind): (usize, &u8)| {
+            let id = i32::try_from(index).expect("few");
+            match kind % 5 {
+                0 => heartbeat(id),
+                1 => metadata(id),
+                2 => produce(id, 1),
+                3 => produce(id, 0),
+                _ => api_versions(id, 2),
+            }
+        };
+        let requests: Vec<_> = kinds.iter().enumerate().map(request).collect();
+        let whole = answered(&requests, &[usize::MAX]);
+        prop_assert_eq!(whole.is_empty(), kinds.iter().all(|kind| kind % 5 == 3), "acks=0 gets none");
+        prop_assert_eq!(answered(&requests, &cuts), whole);
+    }
+}
+
 #[test]
 fn neighbouring_frames_are_forwarded_in_one_piece() {
     let mut session = Story::relaying().session;
