@@ -14,6 +14,8 @@
 mod api;
 mod broker;
 mod connection;
+#[cfg(test)]
+mod conversation;
 mod controller;
 mod coordinator;
 mod faults;

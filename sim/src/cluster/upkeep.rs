@@ -1,5 +1,8 @@
 //! What the cluster does from time to time: retention, expiry of producers, and the bound on all logs together.
 
+#[cfg(test)]
+mod tests;
+
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use super::{

@@ -8,7 +8,9 @@
 //! A run is a pure function of (scenario, seed, build). It has a safety phase, in which the timeline plays, and a recovery
 //! phase: everything that is still broken is mended, nothing new is sent, and what is open has to come to an end.
 
+mod application;
 mod clients;
+mod margins;
 mod operator;
 mod recorder;
 mod setting;

@@ -219,7 +219,9 @@ impl Cluster {
     }
 
     fn describe_member(&self, member: &Member, target: Option<&Assignment>) -> describe::Member {
+        // Where there is none, Kafka says so by an empty one.
         let pattern = member.pattern.as_ref().map(|pattern| pattern.text().clone());
+        let pattern = Some(pattern.unwrap_or_default());
         describe::Member::default()
             .with_instance_id(member.instance.clone())
             .with_rack_id(member.rack.clone())

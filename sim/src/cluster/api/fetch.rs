@@ -6,6 +6,9 @@
 //! ```
 //! What waits is looked at again only when a partition that it wants has changed.
 
+#[cfg(test)]
+mod tests;
+
 use kafka_protocol::{
     ResponseError,
     messages::{

@@ -35,7 +35,11 @@ impl Cluster {
         let key_type = request.key_type;
         if context.version() >= BATCHED {
             let keys = request.coordinator_keys.into_iter();
-            let coordinators = keys.map(|key| self.find(key_type, key)).collect();
+            // Here Kafka leaves the error to its code.
+            let nothing = Some(StrBytes::default());
+            let coordinators =
+                keys.map(|key| self.find(key_type, key).with_error_message(nothing.clone()));
+            let coordinators = coordinators.collect();
             return Reply::Now(FindCoordinatorResponse::default().with_coordinators(coordinators));
         }
         let found = self.find(key_type, request.key);

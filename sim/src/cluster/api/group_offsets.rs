@@ -35,9 +35,7 @@ struct Committer<'a> {
     instance: Option<&'a StrBytes>,
     /// A generation, or a member's epoch; negative: nobody's.
     generation: i32,
-    /// Whose transaction it is part of.
-    producer_id: Option<i64>,
-    /// That transaction's id, and who its producer says it is.
+    /// The transaction that it is part of, by its id and its producer.
     transaction: Option<(&'a TransactionalId, Producer)>,
     /// An old client's own time for its offsets.
     expires_at: Option<Time>,
@@ -66,7 +64,6 @@ impl Cluster {
             member: &request.member_id,
             instance: request.group_instance_id.as_ref(),
             generation: request.generation_id_or_member_epoch,
-            producer_id: None,
             transaction: None,
             expires_at: retention.map(|retention| context.now + millis(retention)),
         };
@@ -93,22 +90,18 @@ impl Cluster {
         Reply::Now(OffsetCommitResponse::default().with_topics(topics.collect()))
     }
 
-    /// Whether the transaction is open and covers the group is the transaction coordinator's to know.
     pub(super) fn txn_offset_commit(
         &mut self,
         context: &Context,
         request: TxnOffsetCommitRequest,
     ) -> Reply<TxnOffsetCommitResponse> {
+        let producer = Producer::new(request.producer_id, request.producer_epoch);
         let committer = Committer {
             group: &request.group_id,
             member: &request.member_id,
             instance: request.group_instance_id.as_ref(),
             generation: request.generation_id,
-            producer_id: Some(request.producer_id.0),
-            transaction: Some((
-                &request.transactional_id,
-                Producer { id: request.producer_id.0, epoch: request.producer_epoch },
-            )),
+            transaction: Some((&request.transactional_id, producer)),
             expires_at: None,
         };
         let topics = request.topics.iter().map(|topic| {
@@ -134,21 +127,6 @@ impl Cluster {
         Reply::Now(TxnOffsetCommitResponse::default().with_topics(topics.collect()))
     }
 
-    /// Whether the transaction's coordinator knows that the group is part of it. Only the group's own coordinator asks.
-    fn check_transaction(
-        &mut self,
-        context: &Context,
-        committer: &Committer<'_>,
-    ) -> Result<(), ResponseError> {
-        let Some((id, producer)) = committer.transaction else { return Ok(()) };
-        if self.coordinator_of(&committer.group.0) != Some(context.broker) {
-            return Ok(());
-        }
-        let membership = Membership::of_offset_commit(context.version());
-        let (now, group) = (context.now, committer.group);
-        self.verify_or_add_offsets_to_transaction(now, id, producer, group, membership)
-    }
-
     /// Commits what is of partitions that exist. As in Kafka, the group is only asked when there is any.
     fn commit(
         &mut self,
@@ -171,8 +149,7 @@ impl Cluster {
         if valid.is_empty() {
             return outcome;
         }
-        let allowed = self.check_transaction(context, committer);
-        let allowed = allowed.and_then(|()| self.check_committer(context, committer));
+        let allowed = self.check_committer(context, committer);
         let metadata_max = self.settings.int("offset.metadata.max.bytes");
         for (name, wanted) in valid {
             let done = wanted.into_iter().map(|wanted| {
@@ -193,11 +170,21 @@ impl Cluster {
         context: &Context,
         committer: &Committer<'_>,
     ) -> Result<(), ResponseError> {
-        let in_transaction = committer.producer_id.is_some();
+        let in_transaction = committer.transaction.is_some();
         if in_transaction && committer.group.is_empty() {
             return Err(ResponseError::InvalidGroupId);
         }
         self.check_group(context.now, context.broker, committer.group)?;
+        if let Some((id, producer)) = committer.transaction {
+            let membership = Membership::of_offset_commit(context.version());
+            self.verify_or_add_offsets_to_transaction(
+                context.now,
+                id,
+                producer,
+                committer.group,
+                membership,
+            )?;
+        }
         let knows_epochs = context.version() >= KNOWS_EPOCHS;
         let not_found = if knows_epochs && !in_transaction {
             ResponseError::GroupIdNotFound
@@ -242,10 +229,10 @@ impl Cluster {
             expires_at: committer.expires_at,
             number,
         };
-        match committer.producer_id {
+        match committer.transaction {
             None => offsets.commit(topic, wanted.partition, committed),
-            Some(producer) => {
-                offsets.commit_in_transaction(producer, topic, wanted.partition, committed);
+            Some((_, producer)) => {
+                offsets.commit_in_transaction(producer.id, topic, wanted.partition, committed);
             }
         }
         Ok(())
@@ -259,23 +246,34 @@ impl Cluster {
         if let Err(error) = self.check_offset_delete(context, &request.group_id) {
             return Reply::Now(OffsetDeleteResponse::default().with_error_code(error.code()));
         }
-        let mut response = OffsetDeleteResponse::default();
-        for topic in request.topics {
-            let partitions = topic.partitions.iter().map(|partition| {
-                let index = partition.partition_index;
-                let result = self.delete_offset(&request.group_id, &topic.name, index);
-                OffsetDeleteResponsePartition::default()
-                    .with_partition_index(index)
-                    .with_error_code(result.err().map_or(0, |error| error.code()))
-            });
-            let partitions = partitions.collect();
-            response.topics.push(
-                OffsetDeleteResponseTopic::default()
-                    .with_name(topic.name)
-                    .with_partitions(partitions),
-            );
+        let mut outcome = Outcome::new();
+        // As in commits, what does not exist is said first.
+        for exists in [false, true] {
+            for topic in &request.topics {
+                let partitions = topic.partitions.iter().map(|partition| partition.partition_index);
+                let partitions = partitions.filter(|partition| {
+                    self.topics.partition(&topic.name, *partition).is_some() == exists
+                });
+                let partitions: Vec<i32> = partitions.collect();
+                let done = partitions.into_iter().map(|partition| {
+                    let result = self.delete_offset(&request.group_id, &topic.name, partition);
+                    (partition, result.err().map_or(0, |error| error.code()))
+                });
+                let done = done.collect();
+                add_outcome(&mut outcome, &topic.name, done);
+            }
         }
-        Reply::Now(response)
+        let topics = outcome.into_iter().map(|(name, partitions)| {
+            let partitions = partitions.into_iter().map(|(partition, code)| {
+                OffsetDeleteResponsePartition::default()
+                    .with_partition_index(partition)
+                    .with_error_code(code)
+            });
+            OffsetDeleteResponseTopic::default()
+                .with_name(name)
+                .with_partitions(partitions.collect())
+        });
+        Reply::Now(OffsetDeleteResponse::default().with_topics(topics.collect()))
     }
 
     fn check_offset_delete(

@@ -1,5 +1,8 @@
 //! ListOffsets, OffsetForLeaderEpoch, DeleteRecords: questions about where a log begins and ends, and a change of it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 
 use kafka_protocol::{
@@ -216,7 +219,9 @@ impl Cluster {
         (topic, index): (&TopicName, i32),
         offset: i64,
     ) -> Result<i64, ResponseError> {
-        if INTERNAL_TOPICS.contains(&topic.as_str()) {
+        if self.topics.partition(topic, index).is_some()
+            && INTERNAL_TOPICS.contains(&topic.as_str())
+        {
             return Err(ResponseError::InvalidTopicException);
         }
         self.served_partition(context.broker, (topic, index), -1, Servant::Leader)?;

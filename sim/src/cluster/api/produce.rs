@@ -1,5 +1,8 @@
 //! Produce.
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 use kafka_protocol::{
     ResponseError,
@@ -81,13 +84,17 @@ struct Written {
 struct NotWritten {
     refused: Refused,
     log_start: i64,
-    /// What is said of it all, where no single record is to blame.
-    message: Option<String>,
+}
+
+impl From<Refused> for NotWritten {
+    fn from(refused: Refused) -> Self {
+        Self { refused, log_start: -1 }
+    }
 }
 
 impl From<ResponseError> for NotWritten {
     fn from(error: ResponseError) -> Self {
-        Self { refused: error.into(), log_start: -1, message: None }
+        Refused::from(error).into()
     }
 }
 
@@ -104,6 +111,7 @@ impl Cluster {
             pending: Vec::new(),
         };
         let mut failed = false;
+        let authorized = request.transactional_id.is_some() || !has_transactional_records(&request);
         for (topic_place, topic) in request.topic_data.into_iter().enumerate() {
             let name = match context.version() {
                 13.. => self.topics.name_of(topic.topic_id).cloned(),
@@ -113,6 +121,9 @@ impl Cluster {
             for (place, partition) in topic.partition_data.into_iter().enumerate() {
                 let mut answer = PartitionProduceResponse::default().with_index(partition.index);
                 let written = match &name {
+                    _ if !authorized => {
+                        Err(ResponseError::TransactionalIdAuthorizationFailed.into())
+                    }
                     None => Err(ResponseError::UnknownTopicId.into()),
                     Some(name) => {
                         let write = Write {
@@ -213,12 +224,12 @@ impl Cluster {
         }
         if read_only {
             let message = Some(read_only_message(write.name));
-            return Err(NotWritten { refused: READ_ONLY_ERROR.into(), log_start: -1, message });
+            return Err(Refused { message, ..READ_ONLY_ERROR.into() }.into());
         }
         let log_start = partition.log.start();
         if write.acks == ACKS_ALL && !has_enough_replicas(partition, config.isr_min) {
             let refused = ResponseError::NotEnoughReplicas.into();
-            return Err(NotWritten { refused, log_start, message: None });
+            return Err(NotWritten { refused, log_start });
         }
         let appended = partition
             .log
@@ -226,7 +237,6 @@ impl Cluster {
             .map_err(|refused| NotWritten {
                 log_start: if tells_log_start(refused.error) { log_start } else { -1 },
                 refused,
-                message: None,
             })?;
         partition.log.replicated(&partition.isr);
         let required = appended.last_offset + 1;
@@ -321,6 +331,16 @@ impl Cluster {
     }
 }
 
+/// Kafka looks up who may use the transactional id, and nobody may use none.
+fn has_transactional_records(request: &ProduceRequest) -> bool {
+    request
+        .topic_data
+        .iter()
+        .flat_map(|topic| &topic.partition_data)
+        .filter_map(|partition| partition.records.as_ref())
+        .any(Batch::is_transactional_in)
+}
+
 fn answer_at(
     response: &mut ProduceResponse,
     (topic, partition): (usize, usize),
@@ -358,15 +378,12 @@ fn fill(
             answer.log_start_offset = log_start;
             required
         }
-        Err(NotWritten { refused, log_start, message }) => {
+        Err(NotWritten { refused, log_start }) => {
             answer.error_code = refused.error.code();
             answer.base_offset = -1;
             answer.log_start_offset = log_start;
             if version >= 8 {
-                answer.error_message = message.map(StrBytes::from_string);
-            }
-            if version >= 8 && !refused.records.is_empty() {
-                answer.error_message = Some(StrBytes::from_string(summary(&refused)));
+                answer.error_message = refused.message.map(StrBytes::from_string);
                 let faults = refused.records.into_iter().map(|fault| {
                     BatchIndexAndErrorMessage::default()
                         .with_batch_index(fault.index)
@@ -377,14 +394,4 @@ fn fill(
             None
         }
     }
-}
-
-fn summary(refused: &Refused) -> String {
-    if refused.error == ResponseError::InvalidTimestamp {
-        return "One or more records have been rejected due to invalid timestamp".to_owned();
-    }
-    format!(
-        "One or more records have been rejected due to {} record errors in total",
-        refused.records.len()
-    )
 }

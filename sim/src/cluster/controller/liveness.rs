@@ -109,6 +109,9 @@ impl Cluster {
         for (name, index) in self.topics.all_partitions() {
             // An election that is not needed or not possible leaves everything as it is.
             let _ = self.elect_leader(&name, index, Election::Preferred);
+            if self.topics.partition(&name, index).is_some_and(|it| !it.has_preferred_leader()) {
+                self.balance_later();
+            }
         }
     }
 

@@ -197,17 +197,23 @@ impl Cluster {
 
     /// A partition has another leader, or none: whoever waits at the old one is to be answered.
     pub(super) fn leadership_changed(&mut self, name: &TopicName, index: i32) {
-        if self.settings.flag("auto.leader.rebalance.enable")
-            && !self.timers.is_set(&Timer::LeaderBalance)
-            && self.topics.partition(name, index).is_some_and(|it| !it.has_preferred_leader())
-        {
-            let seconds = self.settings.int("leader.imbalance.check.interval.seconds");
-            let wait = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-            self.timers.set(Timer::LeaderBalance, self.now + wait);
+        if self.topics.partition(name, index).is_some_and(|it| !it.has_preferred_leader()) {
+            self.balance_later();
         }
         self.isr_changed(name, index);
         if name.as_str() == OFFSETS_TOPIC {
             self.groups_moved(self.now);
+        }
+    }
+
+    /// A leader is not where it should be: the controller will look whether it can go back.
+    fn balance_later(&mut self) {
+        if self.settings.flag("auto.leader.rebalance.enable")
+            && !self.timers.is_set(&Timer::LeaderBalance)
+        {
+            let seconds = self.settings.int("leader.imbalance.check.interval.seconds");
+            let wait = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+            self.timers.set(Timer::LeaderBalance, self.now + wait);
         }
     }
 

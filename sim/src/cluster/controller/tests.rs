@@ -9,7 +9,7 @@ use super::{
         CloseCause, Cluster,
         api::tests::{Heard, Story, topic},
         broker::{Broker, BrokerState},
-        log::split,
+        log::Batch,
         topic::{Partition, Topic},
     },
     Election, NewTopic,
@@ -75,9 +75,12 @@ impl Story {
         if !partition.leader.is_some_and(leads) {
             return false;
         }
-        for batch in split(&batch()).expect("the batch is sound") {
-            partition.log.append(batch, partition.leader_epoch).expect("appended");
-        }
+        let batch = Batch::only(&batch(), 9).expect("the batch is sound");
+        let config = self.cluster.log_defaults;
+        partition
+            .log
+            .append(&batch, &config, self.now, partition.leader_epoch)
+            .expect("appended");
         partition.log.replicated(&partition.isr);
         partition.log.high_watermark() == partition.log.end()
     }
@@ -115,7 +118,7 @@ fn a_follower_that_goes_holds_the_high_watermark_until_it_is_fenced() {
     assert!(story.write(&topic("t"), 0));
     story.cluster.kill_broker(story.now, 2);
     assert!(!story.write(&topic("t"), 0), "broker 2 does not have it");
-    assert_eq!(story.partition().replicated_end(), 1);
+    assert_eq!(story.partition().log.end_of_replica(BrokerId(2)), 1);
     assert_eq!(story.partition().log.high_watermark(), 1);
     story.pass(9_000);
     assert_eq!(story.state(), (Some(1), 0, vec![1]), "no election for a follower");
@@ -305,7 +308,7 @@ proptest! {
     fn whatever_brokers_do_acknowledged_records_stay_and_everything_heals(
         steps in prop::collection::vec(step(), 1..60),
         is_39 in any::<bool>(),
-        min_isr in 1..=2,
+        min_isr in 1..=2_usize,
     ) {
         let mut spec = super::super::ClusterSpec::new("test", 7, "host", 9092..9095);
         spec.settings = [("min.insync.replicas".to_owned(), min_isr.to_string())].into();
@@ -324,7 +327,7 @@ proptest! {
                 Step::Elect => { story.cluster.elect_leaders(story.now, false); }
                 Step::Move => { story.cluster.move_leader(&topic("t"), 0); }
                 Step::Write => {
-                    let enough = story.partition().isr.len() >= usize::try_from(min_isr).expect("small");
+                    let enough = story.partition().isr.len() >= min_isr;
                     if story.write(&topic("t"), 0) && enough {
                         acknowledged = story.partition().log.end();
                     }

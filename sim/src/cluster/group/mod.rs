@@ -17,7 +17,7 @@ pub(in crate::cluster) mod assignor;
 pub(in crate::cluster) mod classic;
 pub(in crate::cluster) mod consumer;
 pub(in crate::cluster) mod offsets;
-mod service;
+pub(in crate::cluster) mod service;
 mod subscription;
 
 use std::{
@@ -282,12 +282,12 @@ impl Groups {
                 return Err(Refusal::new(ResponseError::CoordinatorNotAvailable, ""));
             }
             Entry::Vacant(entry) => {
-                let members = Members::Consumer(ConsumerGroup::default());
+                let members = Members::Consumer(ConsumerGroup::new(&id.0));
                 entry.insert(Group::new(coordinator, members))
             }
         };
         if create && group.is_empty() && matches!(group.members, Members::Classic(_)) {
-            group.members = Members::Consumer(ConsumerGroup::default());
+            group.members = Members::Consumer(ConsumerGroup::new(&id.0));
         }
         match &mut group.members {
             Members::Consumer(members) => Ok(members),

@@ -2,7 +2,7 @@
 
 use kafka_protocol::{
     ResponseError,
-    messages::{BrokerId, GroupId, TopicName},
+    messages::{BrokerId, GroupId, JoinGroupResponse, TopicName},
     protocol::StrBytes,
 };
 use uuid::Uuid;
@@ -59,12 +59,8 @@ impl Cluster {
     ) {
         for answer in answers {
             match answer {
-                Answer::Join(ticket, mut response) => {
-                    // Before version 7 the name may not be absent.
-                    if ticket.api_version < 7 {
-                        response.protocol_name.get_or_insert_default();
-                    }
-                    self.answer(ticket, &response);
+                Answer::Join(ticket, response) => {
+                    self.answer(ticket, &named_or_not(ticket.api_version, response));
                 }
                 Answer::Sync(ticket, response) => self.answer(ticket, &response),
             }
@@ -163,3 +159,16 @@ impl Cluster {
         self.groups.forget_topic(topic);
     }
 }
+
+/// A protocol that is not chosen has an empty name before version 7, and none from there on.
+pub(in crate::cluster) fn named_or_not(
+    version: i16,
+    mut response: JoinGroupResponse,
+) -> JoinGroupResponse {
+    let name = response.protocol_name.take().filter(|name| !name.is_empty());
+    response.protocol_name = if version < 7 { Some(name.unwrap_or_default()) } else { name };
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use kafka_protocol::{
-    messages::{BrokerId, GroupId, TopicName},
+    ResponseError,
+    messages::{GroupId, TopicName},
     protocol::StrBytes,
 };
 use uuid::Uuid;
@@ -12,6 +13,7 @@ use super::{
     super::{
         Cluster,
         broker::BrokerState,
+        controller::NewTopic,
         log::{Batch, Log},
         time::Time,
         topic::{Partition, Topic},
@@ -160,28 +162,34 @@ impl Cluster {
     }
 
     /// Makes a topic, which must not exist.
-    pub(super) fn create_copy(&mut self, name: &TopicName, shape: &Shape, read_only: bool) {
-        let id = self.new_topic_id();
-        let topic = Topic { read_only, ..Topic::new(id, Vec::new(), shape.configs.clone()) };
-        self.topics.insert(name.clone(), topic);
-        self.grow_copy(name, shape);
+    ///
+    /// # Errors
+    /// Those of `CreateTopics`.
+    pub(super) fn create_copy(
+        &mut self,
+        name: &TopicName,
+        shape: &Shape,
+        read_only: bool,
+    ) -> Result<(), ResponseError> {
+        let brokers = self.brokers.values().filter(|broker| broker.state == BrokerState::Running);
+        let replicas = shape.replicas.min(brokers.count()).max(1);
+        let configs = shape.configs.iter();
+        let new = NewTopic {
+            partitions: i32::try_from(shape.partitions).unwrap_or(i32::MAX),
+            replicas: i16::try_from(replicas).unwrap_or(i16::MAX),
+            assignments: Vec::new(),
+            configs: configs.map(|(name, value)| (name.clone(), Some(value.clone()))).collect(),
+        };
+        let planned = self.plan_topic(name, &new).map_err(|refusal| refusal.error)?;
+        self.insert_topic(name, Topic { read_only, ..planned.topic });
+        Ok(())
     }
 
-    /// Brings a topic to the number of partitions of what it copies.
+    /// Brings a topic to the number of partitions of what it copies. Where that cannot be done now, a later look
+    /// tries again.
     pub(super) fn grow_copy(&mut self, name: &TopicName, shape: &Shape) {
-        let brokers: Vec<BrokerId> = self
-            .brokers
-            .values()
-            .filter(|broker| broker.is_listed())
-            .map(|broker| broker.id)
-            .collect();
-        let Some(topic) = self.topics.get_mut(name) else { return };
-        for index in topic.partitions.len()..shape.partitions {
-            let replicas = brokers.iter().cycle().skip(index % brokers.len().max(1));
-            let replicas: Vec<_> =
-                replicas.take(shape.replicas.min(brokers.len())).copied().collect();
-            topic.partitions.push(Partition::new(replicas.clone(), replicas));
-        }
+        let count = i32::try_from(shape.partitions).unwrap_or(i32::MAX);
+        let _ = self.add_partitions(name, count, None, false);
     }
 
     /// Takes over the settings of the topic that is copied.

@@ -1,6 +1,6 @@
 //! What an operator does to topics of a link: promote, fail over, reverse, pause, resume.
 
-use kafka_protocol::messages::TopicName;
+use kafka_protocol::{ResponseError, messages::TopicName};
 
 use super::{
     super::{Cluster, time::Time},
@@ -39,6 +39,14 @@ pub enum LinkError {
     TopicExists {
         /// The name given.
         topic: String,
+    },
+    /// The target does not make the topic.
+    #[error("topic `{topic}`: the target refuses to create it: {error:?}")]
+    Refused {
+        /// The name given.
+        topic: String,
+        /// What `CreateTopics` would answer.
+        error: ResponseError,
     },
     /// The topic is in a state that the command does not fit.
     #[error("topic `{topic}` is {state}; {remedy}")]

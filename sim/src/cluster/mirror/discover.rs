@@ -25,7 +25,8 @@ impl Link {
     /// Makes a mirror of one topic now, whatever the filter says.
     ///
     /// # Errors
-    /// When the source has no such topic or cannot be reached, or the target has one of that name already.
+    /// When the source has no such topic or cannot be reached, or the target has one of that name already or
+    /// refuses to make one.
     pub fn create_mirror(
         &mut self,
         now: Time,
@@ -79,7 +80,9 @@ impl Link {
             }
             target.grow_copy(&mirror, &shape);
         } else {
-            target.create_copy(&mirror, &shape, read_only);
+            target
+                .create_copy(&mirror, &shape, read_only)
+                .map_err(|error| LinkError::Refused { topic: topic(), error })?;
         }
         let partitions = (0..shape.partitions).map(|_| MirrorPartition::at(0));
         let topic = MirrorTopic {

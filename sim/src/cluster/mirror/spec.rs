@@ -105,6 +105,7 @@ pub enum Direction {
 
 impl Direction {
     /// The other way.
+    #[must_use]
     pub fn reversed(self) -> Self {
         match self {
             Self::AToB => Self::BToA,
@@ -184,7 +185,7 @@ impl LinkSpec {
             bytes_per_second: None,
             fetch_interval: Duration::from_millis(10),
             metadata_interval: Duration::from_secs(5),
-            unavailable_after: Duration::from_secs(5 * 60),
+            unavailable_after: Duration::from_mins(5),
         }
     }
 
@@ -195,7 +196,7 @@ impl LinkSpec {
         Self {
             mode: Mode::MirrorMaker(MirrorMaker::default()),
             groups: Filter { include: vec![Pattern::Any], exclude },
-            metadata_interval: Duration::from_secs(10 * 60),
+            metadata_interval: Duration::from_mins(10),
             ..Self::cluster_linking(name, seed)
         }
     }
@@ -213,8 +214,8 @@ impl Default for MirrorMaker {
             naming: Naming::Identity,
             isolation: Isolation::ReadUncommitted,
             offset_lag_max: 100,
-            checkpoint_interval: Some(Duration::from_secs(60)),
-            flush_interval: Duration::from_secs(60),
+            checkpoint_interval: Some(Duration::from_mins(1)),
+            flush_interval: Duration::from_mins(1),
         }
     }
 }

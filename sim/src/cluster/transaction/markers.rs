@@ -17,7 +17,6 @@ use super::{
 
 /// Between two attempts to write a marker to a partition whose leader is away.
 pub(super) const RETRY: Duration = Duration::from_millis(100);
-/// Where the offsets of groups are kept. It is no topic here, but transactions name its partitions.
 /// The epoch of every coordinator.
 const COORDINATOR_EPOCH: i32 = 0;
 

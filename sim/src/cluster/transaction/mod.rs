@@ -18,6 +18,8 @@
 //! Absent on purpose: the topic `__transaction_state` itself; coordinator epochs other than 0; `PrepareEpochFence` and
 //! `Dead`, which no client can observe; WriteTxnMarkers, which is for brokers among themselves.
 
+#[cfg(test)]
+pub(super) mod client;
 mod markers;
 mod producer_ids;
 mod state;

@@ -54,7 +54,7 @@ impl Story {
         for topic in self.ask(1, 7, &request).topics {
             let text = topic.error_message.unwrap_or_default();
             let (name, code) = (topic.name.as_str(), topic.error_code);
-            writeln!(told, "{name}: {code} {text}").expect("a string");
+            writeln!(told, "{}", format!("{name}: {code} {text}").trim_end()).expect("a string");
         }
         told.trim_end().to_owned()
     }
@@ -92,7 +92,8 @@ impl Story {
             .with_configs(vec![config]);
         let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
         let answer = self.ask(1, 1, &request).responses.remove(0);
-        format!("{} {}", answer.error_code, answer.error_message.unwrap_or_default())
+        let told = format!("{} {}", answer.error_code, answer.error_message.unwrap_or_default());
+        told.trim_end().to_owned()
     }
 
     /// One setting: value, source, and the names and sources of its synonyms.
@@ -106,7 +107,8 @@ impl Story {
             .with_include_synonyms(true);
         let answer = self.ask(1, 4, &request).results.remove(0);
         let Some(config) = answer.configs.first() else {
-            return format!("{} {}", answer.error_code, answer.error_message.unwrap_or_default());
+            let text = answer.error_message.unwrap_or_default();
+            return format!("{} {text}", answer.error_code).trim_end().to_owned();
         };
         let synonyms = config.synonyms.iter().map(|synonym| {
             let value = synonym.value.as_ref().map_or("null", StrBytes::as_str);
@@ -147,7 +149,30 @@ fn create_topics_refuses_what_kafka_refuses_in_its_words() {
         creatable("twice", 1, 1),
         creatable("twice", 1, 1),
     ];
-    insta::assert_snapshot!(story.create(cases.to_vec()), @"");
+    insta::assert_snapshot!(story.create(cases.to_vec()), @r"
+    t: 36 Topic 't' already exists.
+    rf: 38 Unable to replicate the partition 4 time(s): The target replication factor of 4 cannot be reached because only 3 broker(s) are registered.
+    rf0: 38 Replication factor must be larger than 0, or -1 to use the default value.
+    np: 37 Number of partitions was set to an invalid non-positive value.
+    a b: 17 Topic name is invalid: 'a b' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'
+    : 17 Topic name is invalid: the empty string is not allowed
+    .: 17 Topic name is invalid: '.' is not allowed
+    c1: 40 Unknown topic config name: foo
+    c2: 40 Invalid value x for configuration retention.ms: Not a number of type LONG
+    c3: 40 Invalid value -5 for configuration retention.ms: Value must be at least -1
+    c4: 40 Invalid value x for configuration cleanup.policy: String must be one of: compact, delete
+    c5: 40 Null value not supported for topic configs: retention.ms
+    c6: 40 Invalid value x for configuration preallocate: Expected value to be either true or false
+    c7: 40 Invalid value 2.0 for configuration min.cleanable.dirty.ratio: Value must be no more than 1
+    a1: 39 The manual partition assignment includes broker 9, but no such broker is registered.
+    a2: 39 The manual partition assignment includes the broker 1 more than once.
+    a3: 39 partitions should be a consecutive 0-based integer sequence
+    a4: 39 The manual partition assignment includes an empty replica list.
+    a5: 39 The manual partition assignment includes a partition with 2 replica(s), but this is not consistent with previous partitions, which have 1 replica(s).
+    a6: 42 A manual partition assignment was specified, but replication factor was not set to -1.
+    __cluster_metadata: 42 Creation of internal topic __cluster_metadata is prohibited.
+    twice: 42 Duplicate topic name.
+    ");
     assert_eq!(
         story.create(vec![creatable("x", i32::MAX, 1)]),
         "x: 44 Excessively large number of partitions per request."
@@ -247,7 +272,7 @@ fn metadata_of_a_partition_without_leader_says_error_5() {
     let offline = &told.topics[0].partitions[0];
     assert_eq!((offline.error_code, offline.leader_id, offline.leader_epoch), (5, BrokerId(-1), 1));
     assert_eq!(offline.offline_replicas, vec![BrokerId(2)]);
-    assert_eq!(offline.isr_nodes, vec![], "with eligible replicas an ISR may be empty");
+    assert!(offline.isr_nodes.is_empty(), "with eligible replicas an ISR may be empty");
     let v0 = story.ask(1, 0, &MetadataRequest::default().with_topics(Some(vec![])));
     let partial = &v0.topics[1].partitions[0];
     assert_eq!((partial.error_code, partial.replica_nodes.len()), (9, 1));
@@ -319,9 +344,18 @@ fn create_partitions_only_grows() {
     ];
     let told = cases.iter().map(|request| {
         let answer = story.ask(1, 3, request).results.remove(0);
-        format!("{} {}", answer.error_code, answer.error_message.unwrap_or_default())
+        let told = format!("{} {}", answer.error_code, answer.error_message.unwrap_or_default());
+        told.trim_end().to_owned()
     });
-    insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"), @"");
+    insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"), @r"
+    3
+    37 Topic already has 2 partition(s).
+    37 The topic t currently has 2 partition(s); -5 would not be an increase.
+    39 Attempted to add 2 additional partition(s), but only 1 assignment(s) were specified.
+    39 The manual partition assignment includes a partition with 1 replica(s), but this is not consistent with previous partitions, which have 2 replica(s).
+    0
+    0
+    ");
     assert_eq!(story.cluster.topics.get(&topic("t")).expect("there").partitions.len(), 4);
 }
 
@@ -342,20 +376,34 @@ fn describe_cluster_tells_brokers_and_refuses_to_tell_controllers() {
 fn configs_are_altered_and_described_with_what_would_hold_without() {
     let mut story = Story::new();
     story.create(vec![creatable("t", 1, 1)]);
-    let mut told = Vec::new();
-    told.push(story.setting(2, "t", "retention.ms"));
-    told.push(story.setting(2, "t", "min.insync.replicas"));
-    told.push(story.alter(2, "t", "retention.ms", 0, Some("7000")));
-    told.push(story.alter(4, "1", "log.retention.ms", 0, Some("9000")));
-    told.push(story.alter(4, "", "log.retention.ms", 0, Some("9100")));
-    told.push(story.alter(2, "t", "cleanup.policy", 2, Some("compact")));
-    told.push(story.alter(2, "t", "cleanup.policy", 3, Some("delete")));
-    told.push(story.setting(2, "t", "retention.ms"));
-    told.push(story.setting(2, "t", "cleanup.policy"));
-    told.push(story.setting(4, "1", "log.retention.ms"));
-    told.push(story.alter(32, "g", "consumer.session.timeout.ms", 0, Some("50000")));
-    told.push(story.setting(32, "g", "consumer.session.timeout.ms"));
-    insta::assert_snapshot!(told.join("\n"), @"");
+    let told = [
+        story.setting(2, "t", "retention.ms"),
+        story.setting(2, "t", "min.insync.replicas"),
+        story.alter(2, "t", "retention.ms", 0, Some("7000")),
+        story.alter(4, "1", "log.retention.ms", 0, Some("9000")),
+        story.alter(4, "", "log.retention.ms", 0, Some("9100")),
+        story.alter(2, "t", "cleanup.policy", 2, Some("compact")),
+        story.alter(2, "t", "cleanup.policy", 3, Some("delete")),
+        story.setting(2, "t", "retention.ms"),
+        story.setting(2, "t", "cleanup.policy"),
+        story.setting(4, "1", "log.retention.ms"),
+        story.alter(32, "g", "consumer.session.timeout.ms", 0, Some("50000")),
+        story.setting(32, "g", "consumer.session.timeout.ms"),
+    ];
+    insta::assert_snapshot!(told.join("\n"), @r"
+    604800000:5
+    1:3 min.insync.replicas=1:3 min.insync.replicas=1:5
+    0
+    0
+    0
+    0
+    0
+    7000:1 retention.ms=7000:1 log.retention.ms=9000:2 log.retention.ms=9100:3 log.retention.hours=168:5
+    compact:1 cleanup.policy=compact:1 log.cleanup.policy=delete:5
+    9000:2 log.retention.ms=9000:2 log.retention.ms=9100:3 log.retention.hours=168:5
+    0
+    50000:8 consumer.session.timeout.ms=50000:8
+    ");
 }
 
 #[test]
@@ -386,7 +434,30 @@ fn alterations_that_kafka_refuses_are_refused_in_its_words() {
         story.setting(2, "zz", "retention.ms"),
         story.setting(32, "", "retention.ms"),
     ];
-    insta::assert_snapshot!(told.join("\n"), @"");
+    insta::assert_snapshot!(told.join("\n"), @r"
+    40 Invalid value x for configuration retention.ms: Not a number of type LONG
+    40 Unknown topic config name: foo
+    0
+    40 Can't APPEND to key retention.ms because its type is not LIST.
+    -1
+    42 Null value not supported for : retention.ms
+    3 The topic 'zz' does not exist.
+    42 Default topic resources are not allowed.
+    42 Unexpected broker id, expected 1, but received 9
+    42 Node id must be an integer, but it is: x
+    42 Cannot update these configs dynamically: Set(num.partitions)
+    42 Invalid value x for configuration message.max.bytes: Not a number of type INT
+    40 Broker-level min.insync.replicas cannot be altered while ELR is enabled.
+    40 Config value append is not allowed for config key: log.retention.ms
+    40 consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms
+    40 Unknown group config name: foo
+    42 Default group resources are not allowed.
+    42 Unknown resource type 3
+    42 Unexpected broker id, expected 1 or empty string, but received 2
+    42 Broker id must be an integer, but it is: x
+    3
+    42 Group name must not be empty
+    ");
 }
 
 #[test]

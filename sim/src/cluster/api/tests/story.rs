@@ -3,13 +3,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::{
     messages::{ApiKey, TopicName},
-    protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes},
+    protocol::{Decodable, HeaderVersion, Request, StrBytes},
 };
 use std::time::Duration;
 
-use super::super::super::{
-    BrokerSpec, CloseCause, Cluster, ClusterSpec, ConnectionId, Output, Time,
-};
+use super::super::super::{CloseCause, Cluster, ClusterSpec, ConnectionId, Output, Time};
 
 /// What a client hears.
 #[derive(Debug)]
@@ -46,17 +44,9 @@ impl Story {
         Self { cluster: Cluster::new(spec), now: start, outputs: Vec::new() }
     }
 
-    /// A cluster of so many brokers, spread over racks.
-    pub(in super::super::super) fn of_brokers(count: i32) -> Self {
-        let mut spec = ClusterSpec::new("test", 7, "host", []);
-        spec.brokers = (1..=count)
-            .map(|id| BrokerSpec { id, host: "host".into(), port: 9092, rack: None })
-            .collect();
-        Self::of(spec)
-    }
-
     /// Lets time pass, timer by timer.
     pub(in super::super::super) fn pass(&mut self, ms: u64) {
+        self.drain();
         let end = self.now + Duration::from_millis(ms);
         while let Some(at) = self.cluster.deadline().filter(|at| *at <= end) {
             self.now = self.now.max(at);

@@ -64,6 +64,8 @@ impl TopicView for Topics {
 /// A group of the KIP-848 protocol.
 #[derive(Debug, Default)]
 pub(in crate::cluster) struct ConsumerGroup {
+    /// For what is said to clients.
+    name: StrBytes,
     epoch: i32,
     /// The group epoch that the target was made for.
     target_epoch: i32,
@@ -100,6 +102,10 @@ pub(in crate::cluster) struct Beat {
 }
 
 impl ConsumerGroup {
+    pub(in crate::cluster) fn new(name: &StrBytes) -> Self {
+        Self { name: super::own(name), ..Self::default() }
+    }
+
     pub(in crate::cluster) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
@@ -164,7 +170,7 @@ impl ConsumerGroup {
         }
         let id = beat.member_id.clone();
         let joins = beat.epoch == JOINING;
-        self.find_or_join(&beat)?;
+        let is_new = self.find_or_join(&beat)?;
         let full = beat.rebalance_timeout.is_some()
             && (beat.topics.is_some() || beat.pattern.is_some())
             && beat.owned.is_some();
@@ -173,7 +179,7 @@ impl ConsumerGroup {
             member.session_until = now + rules.consumer_session;
             member.update(beat)
         });
-        self.follow_topics(topics, changed);
+        self.follow_topics(topics, is_new || changed);
         let before = self.members.get(&id).map(|member| member.assigned.clone());
         self.reconcile(now, &id, owned.as_ref());
         let Some(member) = self.members.get(&id) else {
@@ -183,8 +189,8 @@ impl ConsumerGroup {
         Ok(Beat { epoch: member.epoch, assignment: news.then(|| member.assigned.clone()) })
     }
 
-    /// The member that this heartbeat is of; a joining one is added.
-    fn find_or_join(&mut self, beat: &Heartbeat) -> Result<(), Refusal> {
+    /// Finds the member that this heartbeat is of. A joining one is added; `true`: and takes nobody's place.
+    fn find_or_join(&mut self, beat: &Heartbeat) -> Result<bool, Refusal> {
         let id = &beat.member_id;
         let joins = beat.epoch == JOINING;
         let holder = beat.instance.as_ref().and_then(|instance| self.holder_of(instance));
@@ -211,21 +217,27 @@ impl ConsumerGroup {
                 return Err(Refusal::new(ResponseError::UnknownMemberId, message));
             }
             (Some(_), None) => {
+                let known = self.members.contains_key(id);
                 self.members.entry(id.clone()).or_default();
+                return Ok(!known);
             }
             (_, _) => match self.members.get(id) {
                 Some(member) => member.check_epoch(beat.epoch, beat.owned.as_ref())?,
                 None if joins => {
                     self.members.insert(id.clone(), Member::default());
+                    return Ok(true);
                 }
                 None => return Err(self.unknown(id)),
             },
         }
-        Ok(())
+        Ok(false)
     }
 
     fn unknown(&self, id: &StrBytes) -> Refusal {
-        Refusal::new(ResponseError::UnknownMemberId, format!("Member {id} is not a member."))
+        Refusal::new(
+            ResponseError::UnknownMemberId,
+            format!("Member {id} is not a member of group {}.", self.name),
+        )
     }
 
     fn holder_of(&self, instance: &StrBytes) -> Option<&StrBytes> {
@@ -322,6 +334,29 @@ impl ConsumerGroup {
         } else {
             self.remove(id);
         }
+        Ok(())
+    }
+
+    /// An administrator removes a member, by its id or by its instance.
+    pub(in crate::cluster) fn remove_member(
+        &mut self,
+        id: &StrBytes,
+        instance: Option<&StrBytes>,
+    ) -> Result<(), ResponseError> {
+        let id = match instance {
+            None => id.clone(),
+            Some(instance) => {
+                let holder = self.holder_of(instance).ok_or(ResponseError::UnknownMemberId)?;
+                if !id.is_empty() && holder != id {
+                    return Err(ResponseError::FencedInstanceId);
+                }
+                holder.clone()
+            }
+        };
+        if !self.members.contains_key(&id) {
+            return Err(ResponseError::UnknownMemberId);
+        }
+        self.remove(&id);
         Ok(())
     }
 

@@ -200,7 +200,7 @@ fn new_partitions_are_followed() {
     world.run_ms(10);
     let mut shape = world.a.shape_of(&name("orders")).unwrap();
     shape.partitions = 2;
-    world.a.add_partitions(&name("orders"), &shape);
+    world.a.grow_copy(&name("orders"), &shape);
     world.produce(A, "orders", 1, 3).unwrap();
     world.run_ms(150);
     assert_eq!(world.b.log_of(&name("orders"), 1).unwrap().end(), 3);

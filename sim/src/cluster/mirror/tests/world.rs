@@ -1,11 +1,16 @@
 //! What the tests of links are played on.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
     messages::{
-        ApiKey, GroupId, ProduceRequest, ProduceResponse, RequestHeader, ResponseHeader, TopicName,
+        ApiKey, GroupId, JoinGroupRequest, ProduceRequest, ProduceResponse, RequestHeader,
+        ResponseHeader, TopicName,
+        join_group_request::JoinGroupRequestProtocol,
         produce_request::{PartitionProduceData, TopicProduceData},
     },
     protocol::{Decodable, Encodable, StrBytes},
@@ -17,10 +22,10 @@ use kafka_protocol::{
 use uuid::Uuid;
 
 use super::super::{
-    super::{Cluster, ClusterSpec, ConnectionId, Output, Time},
+    super::{Cluster, ClusterSpec, ConnectionId, Output, Time, log::Marker},
     Link, LinkSpec,
     access::{GroupOffset, Shape, scan},
-    raw::Raw,
+    raw::{Raw, batches},
 };
 
 /// One of the two clusters.
@@ -76,7 +81,7 @@ impl World {
     pub(super) fn create(&mut self, side: Side, topic: &str, partitions: usize) {
         let configs = BTreeMap::new();
         let shape = Shape { id: Uuid::nil(), partitions, replicas: 1, configs };
-        self.side(side).create_copy(&name(topic), &shape, false);
+        self.side(side).create_copy(&name(topic), &shape, false).unwrap();
     }
 
     /// Sends records over the wire. The offset of the first, or the error and what was said of it.
@@ -187,15 +192,62 @@ impl World {
     /// Offsets and values of the records of a log.
     pub(super) fn records(&mut self, side: Side, topic: &str) -> Vec<(i64, String)> {
         let batches = self.batches(side, topic, 0);
-        let data = batches.iter().filter(|batch| !batch.is_control());
-        data.flat_map(|batch| {
-            RecordBatchDecoder::decode(&mut batch.bytes().clone()).unwrap().records
-        })
-        .map(|record| {
-            let value = String::from_utf8(record.value.unwrap_or_default().to_vec()).unwrap();
-            (record.offset, value)
-        })
-        .collect()
+        decoded(&batches).collect()
+    }
+
+    /// A transaction of a new producer: its records, and how it ended.
+    pub(super) fn transact(
+        &mut self,
+        side: Side,
+        topic: &str,
+        records: usize,
+        commit: Option<bool>,
+    ) {
+        let first = self.produced;
+        let producer_id = 1000 + i64::try_from(first).unwrap();
+        self.produced += records as u64;
+        let values = (first..).take(records).map(|number| format!("record {number}"));
+        let batch = encode(values, producer_id, true);
+        let now = self.now;
+        let cluster = self.side(side);
+        let raw = batches(batch).remove(0);
+        cluster.append_produced(now, &name(topic), 0, &raw).expect("appended");
+        if let Some(commit) = commit {
+            let producer_epoch = 0;
+            let timestamp = 1_000_000;
+            let marker =
+                Marker { producer_id, producer_epoch, commit, coordinator_epoch: 0, timestamp };
+            let partition = cluster.topics.partition_mut(&name(topic), 0).unwrap();
+            partition.log.append_marker(&marker, 0).unwrap();
+            cluster.partition_changed(&name(topic), 0);
+        }
+    }
+
+    /// A consumer joins a group, and stays.
+    pub(super) fn join(&mut self, side: Side, group: &str) {
+        let protocol = JoinGroupRequestProtocol::default().with_name("range".into());
+        let request = JoinGroupRequest::default()
+            .with_group_id(self::group(group))
+            .with_session_timeout_ms(30_000)
+            .with_rebalance_timeout_ms(30_000)
+            .with_protocol_type("consumer".into())
+            .with_protocols(vec![protocol]);
+        let header = RequestHeader::default()
+            .with_request_api_key(ApiKey::JoinGroup as i16)
+            .with_request_api_version(3)
+            .with_correlation_id(1);
+        let mut frame = BytesMut::new();
+        header.encode(&mut frame, 1).unwrap();
+        request.encode(&mut frame, 3).unwrap();
+        let now = self.now;
+        let connection = self.connections[usize::from(side == Side::B)];
+        self.side(side).handle_frame(now, connection, frame.freeze());
+    }
+
+    /// Values of the records of one partition.
+    pub(super) fn values(&mut self, side: Side, topic: &str, partition: i32) -> BTreeSet<String> {
+        let batches = self.batches(side, topic, partition);
+        decoded(&batches).map(|(_, value)| value).collect()
     }
 
     /// Time since the beginning, state and partition of one topic, as a table has it.
@@ -217,6 +269,15 @@ impl World {
     }
 }
 
+fn decoded(batches: &[Raw]) -> impl Iterator<Item = (i64, String)> {
+    let data = batches.iter().filter(|batch| !batch.is_control());
+    data.flat_map(|batch| RecordBatchDecoder::decode(&mut batch.bytes().clone()).unwrap().records)
+        .map(|record| {
+            let value = record.value.unwrap_or_default();
+            (record.offset, String::from_utf8(value.to_vec()).unwrap())
+        })
+}
+
 /// A batch of records with these values.
 pub(super) fn encode(
     values: impl Iterator<Item = String>,
@@ -235,7 +296,8 @@ pub(super) fn encode(
             producer_epoch: if idempotent { 0 } else { NO_PRODUCER_EPOCH },
             timestamp_type: TimestampType::Creation,
             offset,
-            sequence: if idempotent { i32::try_from(offset).unwrap() } else { -1 },
+            // The encoder puts into one batch only what is numbered on, from -1 where nothing is.
+            sequence: i32::try_from(offset).unwrap() - i32::from(!idempotent),
             timestamp: 1_000_000,
             key: None,
             value: Some(Bytes::from(value)),
