@@ -23,6 +23,9 @@ use super::{
 };
 use crate::cluster::Time;
 
+/// librdkafka dials one more broker at most once in this time, half its `reconnect.backoff.ms`.
+const SPARSE_CONNECT_INTERVAL: Duration = Duration::from_millis(50);
+
 /// What a request was for: the metadata, or something of the caller's.
 pub(super) enum Call<C> {
     Metadata { partial: bool },
@@ -43,6 +46,8 @@ pub(super) struct Base<C> {
     bootstrap: Vec<NodeId>,
     pub(super) events: VecDeque<Event>,
     rebootstrap_required: bool,
+    /// The application knows that no broker is left.
+    all_down_told: bool,
 }
 
 impl<C> Base<C> {
@@ -57,7 +62,14 @@ impl<C> Base<C> {
             bootstrap.push(-id);
         }
         metadata.nodes.clone_from(&bootstrap);
-        Self { network, metadata, bootstrap, events: VecDeque::new(), rebootstrap_required: false }
+        Self {
+            network,
+            metadata,
+            bootstrap,
+            events: VecDeque::new(),
+            rebootstrap_required: false,
+            all_down_told: false,
+        }
     }
 
     pub(super) fn library(&self) -> Library {
@@ -90,11 +102,11 @@ impl<C> Base<C> {
                 Happening::Lost { node, tag: Call::Own(call), timed_out } => {
                     return Some(News::Lost { node, call, timed_out });
                 }
-                Happening::Disconnected { node, breakage } => {
-                    self.handle_disconnected(now, breakage);
+                Happening::Disconnected { node, breakage, newly_down } => {
+                    self.handle_disconnected(now, breakage, newly_down);
                     return Some(News::Disconnected { node });
                 }
-                Happening::Ready => {}
+                Happening::Ready => self.all_down_told = false,
             }
         }
         None
@@ -105,7 +117,10 @@ impl<C> Base<C> {
         self.network.handle_time(now);
     }
 
-    fn handle_disconnected(&mut self, now: Time, breakage: Option<Breakage>) {
+    fn handle_disconnected(&mut self, now: Time, breakage: Option<Breakage>, newly_down: bool) {
+        if breakage == Some(Breakage::Retired) {
+            return;
+        }
         if breakage == Some(Breakage::AuthenticationFailed) {
             self.events.push_back(Event::AuthenticationFailed);
         }
@@ -116,9 +131,12 @@ impl<C> Base<C> {
         }
         self.metadata.request_update();
         if self.library() == Library::Librdkafka
+            && newly_down
             && self.network.all_down(self.metadata.nodes.iter().copied())
         {
-            self.events.push_back(Event::AllBrokersDown);
+            if !std::mem::replace(&mut self.all_down_told, true) {
+                self.events.push_back(Event::AllBrokersDown);
+            }
             if self.network.settings.recovery == RecoveryStrategy::Rebootstrap {
                 self.rebootstrap(now);
             }
@@ -161,6 +179,10 @@ impl<C> Base<C> {
         self.events.push_back(Event::Rebootstrapped);
         for (id, (host, port)) in (1..).zip(self.network.settings.bootstrap.clone()) {
             self.network.know(-id, &host, port);
+            if self.library() == Library::Librdkafka {
+                // Its bootstrap brokers are new ones each time, and nothing holds them back but this.
+                self.network.give_fresh_start(-id, now + SPARSE_CONNECT_INTERVAL);
+            }
         }
         self.metadata.rebootstrap(now, self.bootstrap.clone());
     }

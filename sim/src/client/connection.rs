@@ -82,6 +82,8 @@ pub enum Breakage {
     AuthenticationFailed,
     /// Unused for too long.
     Idle,
+    /// The broker is not one of the cluster's any more.
+    Retired,
 }
 
 /// One connection.

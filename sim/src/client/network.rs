@@ -33,8 +33,8 @@ pub(super) enum Happening<T> {
     Answer { node: NodeId, tag: T, version: i16, body: Bytes },
     /// A request went down with its connection.
     Lost { node: NodeId, tag: T, timed_out: bool },
-    /// A connection has gone, or was never made. `None`: not from this side.
-    Disconnected { node: NodeId, breakage: Option<Breakage> },
+    /// A connection has gone, or was never made. `None`: not from this side. `newly_down`: it was usable before.
+    Disconnected { node: NodeId, breakage: Option<Breakage>, newly_down: bool },
     /// A connection can be used.
     Ready,
 }
@@ -107,6 +107,13 @@ impl<T> Network<T> {
         }
     }
 
+    /// A node is to be dialled as if it had never failed.
+    pub(super) fn give_fresh_start(&mut self, node: NodeId, dial_from: Time) {
+        if let Some(node) = self.nodes.get_mut(&node) {
+            (node.failures, node.dial_from, node.is_down) = (0, dial_from, false);
+        }
+    }
+
     /// Address of a node.
     pub(super) fn address(&self, node: NodeId) -> Option<(&str, u16)> {
         self.nodes.get(&node).map(|node| (node.host.as_str(), node.port))
@@ -116,7 +123,7 @@ impl<T> Network<T> {
     pub(super) fn retain(&mut self, now: Time, keep: impl Fn(NodeId) -> bool) {
         let gone: Vec<_> = self.nodes.keys().copied().filter(|node| !keep(*node)).collect();
         for node in gone {
-            self.disconnect(now, node, None, true);
+            self.disconnect(now, node, Some(Breakage::Retired), true);
             self.nodes.remove(&node);
         }
     }
@@ -357,7 +364,9 @@ impl<T> Network<T> {
         if !connection.is_ready() && self.settings.library == Library::Java {
             node.setup_failures += 1;
         }
-        node.is_down |= breakage != Some(Breakage::Idle);
+        let planned = matches!(breakage, Some(Breakage::Idle | Breakage::Retired));
+        let newly_down = !node.is_down && !planned;
+        node.is_down |= newly_down;
         node.wanted = false;
         match self.settings.library {
             Library::Java => {
@@ -378,6 +387,6 @@ impl<T> Network<T> {
         for tag in connection.into_lost() {
             self.happenings.push_back(Happening::Lost { node: id, tag, timed_out });
         }
-        self.happenings.push_back(Happening::Disconnected { node: id, breakage });
+        self.happenings.push_back(Happening::Disconnected { node: id, breakage, newly_down });
     }
 }

@@ -22,7 +22,7 @@ pub(super) const PROPERTIES: &[Property] = &[
     ),
     text("client.id", "", BOTH),
     text("client.rack", "", CONSUMER),
-    int("compression.gzip.level", "-1", 1, 9, PRODUCER),
+    int("compression.gzip.level", "-1", -1, 9, PRODUCER),
     int("compression.lz4.level", "9", 1, 17, PRODUCER),
     choice("compression.type", "none", &["none", "gzip", "snappy", "lz4", "zstd"], PRODUCER),
     int("compression.zstd.level", "3", -131_072, 22, PRODUCER),

@@ -274,7 +274,8 @@ impl World {
                 self.later(LATENCY, Delivery::Connected(link));
                 self.later(LATENCY, Delivery::ClosedByPeer(link));
             }
-            Route::Silent => {}
+            // The kernel goes on asking.
+            Route::Silent => self.later(Duration::from_secs(1), Delivery::Dial(link)),
         }
     }
 
