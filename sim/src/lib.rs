@@ -12,7 +12,7 @@ pub mod linked;
 pub mod network;
 pub mod oracle;
 pub mod random;
-// pub mod rehearsal;
+pub mod rehearsal;
 pub mod report;
 pub mod scenario;
 pub mod serve;

@@ -35,6 +35,34 @@ pub use config::{
 pub use connection::Breakage;
 pub use producer::{FailureReason, Producer};
 
+/// Offsets and values of the records that committed reads find in batches, given the producer id and first offset of every
+/// aborted transaction among them.
+pub fn committed(mut batches: Bytes, aborted: &[(i64, i64)]) -> Vec<(i64, Bytes)> {
+    let mut found = Vec::new();
+    // Producers that are in an aborted transaction at this place of the log.
+    let mut open: std::collections::BTreeSet<i64> = std::collections::BTreeSet::new();
+    let mut ahead = aborted.to_vec();
+    ahead.sort_by_key(|(_, first)| *first);
+    let mut ahead = ahead.into_iter().peekable();
+    while let Ok(Some(batch)) = batch::next(&mut batches) {
+        while let Some((id, _)) = ahead.next_if(|(_, first)| *first <= batch.last_offset()) {
+            open.insert(id);
+        }
+        if batch.is_control() {
+            if batch.is_abort() {
+                open.remove(&batch.producer_id());
+            }
+            continue;
+        }
+        if batch.is_transactional() && open.contains(&batch.producer_id()) {
+            continue;
+        }
+        let records = batch.records();
+        found.extend(records.flatten().filter_map(|record| Some((record.offset, record.value?))));
+    }
+    found
+}
+
 /// A connection of one client, never used again for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);

@@ -90,6 +90,21 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// What a client tells and that is not its application's own matter.
+    pub(super) fn note_event(&self, name: &str, event: &Event) {
+        let what = match event {
+            Event::EpochBumped { .. } => What::EpochBumped,
+            Event::Rebootstrapped => What::Rebootstrapped,
+            Event::AuthenticationFailed | Event::AllBrokersDown => {
+                What::Log { level: "warn".into(), text: format!("{event:?}").into() }
+            }
+            other => What::Log { level: "debug".into(), text: format!("{other:?}").into() },
+        };
+        self.recorder.record(name, what);
+    }
+}
+
 /// All clients of a run.
 #[derive(Clone)]
 pub(super) struct Clients {
@@ -165,6 +180,7 @@ impl Clients {
                 self.spawn(&name, &producer.entry, producer.start, application);
             }
         }
+        #[cfg(any())]
         for consumer in &scenario.consumers {
             let bootstrap = self.bootstrap(&consumer.entry);
             for name in names(&consumer.name, consumer.count) {
@@ -241,6 +257,9 @@ impl Task {
                     let Some(input) = input else { return };
                     let now = (self.clock)();
                     self.note(&input);
+                    if let Input::Closed(connection) = &input {
+                        self.connections.remove(connection);
+                    }
                     application.handle_input(now, input);
                 }
                 () = sleep_until(wake) => {}
@@ -293,7 +312,7 @@ impl Task {
                 }
             }
             Output::Event(event) => {
-                if matches!(event, Event::Acknowledged { .. } | Event::Consumed { .. }) {
+                if matches!(event, Event::Acknowledged { .. }) {
                     self.shared.progress();
                 }
                 application.handle_event(now, event);

@@ -14,8 +14,6 @@ mod margins;
 mod operator;
 mod recorder;
 mod setting;
-#[cfg(test)]
-mod tests;
 mod world;
 
 use std::{
@@ -186,6 +184,7 @@ fn play_phases(
         while tokio::time::Instant::now() < deadline && !clients.have_settled(&world) {
             tokio::time::sleep(SETTLE_EVERY).await;
         }
+        world.note_targets().await;
         Ok(())
     });
     phase
@@ -245,9 +244,13 @@ fn set_latencies(scenario: &Scenario, sim: &turmoil::Sim<'_>) {
 fn case(world: &World, recovery_began: Duration, ended: Duration, latency_max: Duration) -> Case {
     let scenario = &world.scenario;
     let targets = world.targets();
-    let home = |entry: &Entry| match entry {
-        Entry::Route(route) => (targets.get(route).cloned().unwrap_or_default(), Some(route)),
-        Entry::Cluster(name) => (name.clone(), None),
+    let home = |entry: &Entry| -> (String, Option<String>) {
+        match entry {
+            Entry::Route(route) => {
+                (targets.get(route).cloned().unwrap_or_default(), Some(route.clone()))
+            }
+            Entry::Cluster(name) => (name.clone(), None),
+        }
     };
     let mut case = Case {
         recovery_began,
@@ -263,7 +266,7 @@ fn case(world: &World, recovery_began: Duration, ended: Duration, latency_max: D
             let home = Home {
                 topic: producer.topic.as_str().into(),
                 cluster: cluster.as_str().into(),
-                route: route.map(|route| route.as_str().into()),
+                route: route.as_deref().map(Into::into),
             };
             case.producers.insert(name.into(), home);
         }

@@ -22,7 +22,7 @@ use tracing_subscriber::{
 
 use crate::oracle::{
     History,
-    history::{Entry, What},
+    history::{Entry, Stored, What},
 };
 
 /// Everything that was taken down so far. Cloning gives another handle.
@@ -65,6 +65,11 @@ impl Recorder {
         self.record(who, What::Note { text: text.into() });
     }
 
+    /// What a cluster holds in the end.
+    pub fn logs(&self, cluster: &str, log: Vec<Stored>) {
+        self.lock().history.logs.insert(cluster.to_owned(), log);
+    }
+
     /// One shared copy of a name.
     pub fn name(&self, name: &str) -> Arc<str> {
         self.lock().name(name)
@@ -78,7 +83,10 @@ impl Recorder {
         for byte in digest {
             let _ = write!(hex, "{byte:02x}");
         }
-        (std::mem::take(&mut inner.history), hex)
+        let mut history = std::mem::take(&mut inner.history);
+        // What was seen in clusters is fetched a moment later.
+        history.entries.sort_by_key(|entry| entry.at_us);
+        (history, hex)
     }
 
     /// A subscriber that takes down what the gateway logs, to be the default of the thread that runs the simulation.

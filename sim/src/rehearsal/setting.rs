@@ -29,13 +29,15 @@ const COORDINATORS_EVERY_MS: u32 = 5000;
 /// Makes the topics that a cluster has from the start, and lets its leaders have been through some elections.
 pub(super) fn furnish(scenario: &Scenario, name: &str, cluster: SharedCluster) -> SharedCluster {
     let section = &scenario.clusters[name];
-    cluster.with(|cluster, now| {
+    cluster.with(|cluster, _| {
         for topic in &scenario.topics {
             if topic.on.iter().any(|on| on == name) {
-                cluster.create_topic(now, &topic.name, topic.partitions, topic.replicas, &topic.settings);
+                let made =
+                    cluster.create(&topic.name, topic.partitions, topic.replicas, &topic.settings);
+                assert!(made, "the scenario's check lets no topic through that cannot be made");
             }
         }
-        cluster.age_leaders(now, section.leader_epoch);
+        cluster.age_leaders(section.leader_epoch);
         cluster.watch_sights();
     });
     cluster

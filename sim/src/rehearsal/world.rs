@@ -21,10 +21,11 @@ use tokio::sync::Notify;
 
 use super::{recorder::Recorder, setting};
 use crate::{
-    cluster::{BrokerSpec, ClusterSpec, Time, mirror::Link},
+    client::{committed, record::Numbered},
+    cluster::{BrokerSpec, ClusterSpec, Sight, Time, mirror::Link},
     linked::LinkedClusters,
     network::{Place, SimNetwork},
-    oracle::history::What,
+    oracle::history::{Position, Record, Stored, What},
     scenario::Scenario,
     serve::{Clock, SharedCluster, serve_broker},
 };
@@ -152,6 +153,7 @@ pub(super) struct World {
     pub(super) instances: Vec<Instance>,
     /// Where brokers are told to be, by cluster and node id.
     pub(super) brokers: Arc<BTreeMap<String, Vec<BrokerSpec>>>,
+    targets: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl World {
@@ -190,6 +192,7 @@ impl World {
             link,
             instances,
             brokers: Arc::new(brokers),
+            targets: Arc::default(),
         };
         world.start_hosts(sim);
         world
@@ -229,6 +232,83 @@ impl World {
         let source = Source::Inline(text.clone());
         let loaded = config::check(text.as_bytes(), &source, &Environment::default());
         Ok(loaded.map_err(|error| error.to_string())?.model)
+    }
+
+    /// Takes down what happens in the clusters.
+    pub(super) async fn watch_clusters(self, every: Duration) {
+        loop {
+            self.take_sights();
+            tokio::time::sleep(every).await;
+        }
+    }
+
+    fn take_sights(&self) {
+        for (name, cluster) in &self.clusters {
+            let mut seen = Vec::new();
+            cluster.with(|cluster, _| {
+                while let Some(sight) = cluster.poll_sight() {
+                    seen.push(sight);
+                }
+            });
+            for (at, sight) in seen {
+                let what = match sight {
+                    Sight::Appended { topic, partition, records } => {
+                        What::Appended { topic: self.recorder.name(&topic), partition, records }
+                    }
+                    Sight::ReadOnlyRefused => What::ReadOnlyRefused,
+                    Sight::LeaderMoved { topic, partition } => {
+                        What::LeaderMoved { topic: self.recorder.name(&topic), partition }
+                    }
+                    Sight::MemberExpired { group } => {
+                        What::MemberExpired { group: self.recorder.name(&group) }
+                    }
+                };
+                self.recorder.record_at(at.since(Time::from_ms(EPOCH_MS)), name, what);
+            }
+        }
+    }
+
+    /// Where the routes point in the end: where most instances that are up say so.
+    pub(super) async fn note_targets(&self) {
+        let mut targets = BTreeMap::new();
+        for instance in &self.instances {
+            let Some(control) = instance.control() else { continue };
+            let Some(status) = control.status().await else { continue };
+            for route in status.routes {
+                targets.insert(route.name.to_string(), route.desired.target.domain.to_string());
+            }
+        }
+        *lock(&self.targets) = targets;
+    }
+
+    /// What [`Self::note_targets`] has found; what nobody could tell is where the file points.
+    pub(super) fn targets(&self) -> BTreeMap<String, String> {
+        let routes = self.scenario.gateway.routes.values();
+        let mut targets: BTreeMap<_, _> =
+            routes.map(|route| (route.name.to_string(), route.target.domain.to_string())).collect();
+        targets.extend(lock(&self.targets).clone());
+        targets
+    }
+
+    /// Takes down what every cluster holds.
+    pub(super) fn read_logs(&self) {
+        self.take_sights();
+        for (name, cluster) in &self.clusters {
+            let stored = cluster.with(|cluster, _| cluster.stored());
+            let mut log = Vec::new();
+            for partition in stored {
+                let topic = self.recorder.name(&partition.topic);
+                let index = partition.partition;
+                for (offset, value) in committed(partition.batches, &partition.aborted) {
+                    let Some(numbered) = Numbered::decode(&value) else { continue };
+                    let producer = self.recorder.name(numbered.producer);
+                    let record = Record { producer, number: numbered.number };
+                    let position = Position { topic: Arc::clone(&topic), partition: index, offset };
+                    log.push(Stored { position, record });
+                }
+            }
+            self.recorder.logs(name, log);
+        }
     }
 
     /// Samples what the instances say of their routes, whenever it has changed.

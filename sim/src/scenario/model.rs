@@ -128,14 +128,7 @@ pub struct Link {
     pub latency: Span,
 }
 
-/// The library that a client is a model of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Library {
-    /// Apache Kafka's Java client.
-    Java,
-    /// librdkafka.
-    Librdkafka,
-}
+pub use crate::client::Library;
 
 /// Where a client connects.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -28,7 +28,8 @@ pub(super) use topics::{CreatedTopic, NewTopic, check_name, is_internal};
 
 use self::election::{Change, Rules, change};
 use super::{
-    Cluster, broker::BrokerState, coordinator::OFFSETS_TOPIC, log::LogConfig, timers::Timer,
+    Cluster, broker::BrokerState, coordinator::OFFSETS_TOPIC, log::LogConfig, sights::Sight,
+    timers::Timer,
     versions::Profile,
 };
 
@@ -201,6 +202,7 @@ impl Cluster {
             self.balance_later();
         }
         self.isr_changed(name, index);
+        self.see(|| Sight::LeaderMoved { topic: name.clone(), partition: index });
         if name.as_str() == OFFSETS_TOPIC {
             self.groups_moved(self.now);
         }

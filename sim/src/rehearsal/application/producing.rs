@@ -118,7 +118,8 @@ impl Producing {
         };
         self.producer.handle_input(now, Input::Command(Command::Send(send)));
         let blocked = self.producer.is_blocked();
-        if blocked && !self.was_blocked {
+        // At its start it waits for metadata, not for room.
+        if blocked && !self.was_blocked && self.producer.buffered_bytes() > 0 {
             self.record(What::BufferFull);
         }
         self.was_blocked = blocked;
