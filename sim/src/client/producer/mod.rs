@@ -191,7 +191,13 @@ impl Producer {
             }
             Input::Command(Command::Close) => self.is_closing = true,
             Input::Command(
-                Command::BeginTransaction | Command::CommitTransaction | Command::AbortTransaction,
+                Command::BeginTransaction
+                | Command::CommitTransaction
+                | Command::AbortTransaction
+                | Command::SendOffsets { .. }
+                | Command::Pause
+                | Command::Resume
+                | Command::Commit,
             ) => {}
         }
         self.drive(now);

@@ -1,4 +1,5 @@
 //! Models against the fake cluster, in one process, with a clock that is moved by hand.
 
+mod consumer;
 mod producer;
 mod world;

@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 
 use super::super::{
-    Command, ConnectionId, Event, Input, Library, Output, Producer, ProducerSettings, Properties,
-    Role, Send,
+    Command, ConnectionId, Consumer, ConsumerSettings, Event, Input, Library, Output, Producer,
+    ProducerSettings, Properties, Role, Send,
 };
 use crate::cluster::{self, BrokerSpec, Cluster, ClusterSpec, Time};
 
@@ -37,24 +37,28 @@ pub(super) enum Route {
 /// A client of either kind.
 pub(super) enum Machine {
     Producer(Producer),
+    Consumer(Consumer),
 }
 
 impl Machine {
     fn handle_input(&mut self, now: Time, input: Input) {
         match self {
             Self::Producer(producer) => producer.handle_input(now, input),
+            Self::Consumer(consumer) => consumer.handle_input(now, input),
         }
     }
 
     fn poll_output(&mut self) -> Option<Output> {
         match self {
             Self::Producer(producer) => producer.poll_output(),
+            Self::Consumer(consumer) => consumer.poll_output(),
         }
     }
 
     fn deadline(&self) -> Option<Time> {
         match self {
             Self::Producer(producer) => producer.deadline(),
+            Self::Consumer(consumer) => consumer.deadline(),
         }
     }
 }
@@ -132,6 +136,15 @@ impl World {
         self.add(Machine::Producer(Producer::new(name, 7, settings)))
     }
 
+    /// A consumer of `orders`, whose bootstrap server is `kafka:1`.
+    pub(super) fn consumer(&mut self, library: Library, name: &str, properties: &str) -> usize {
+        let text = format!("bootstrap.servers=kafka:1\n{properties}");
+        let properties = Properties::parse(library, Role::Consumer, &text).expect("properties");
+        let settings = ConsumerSettings::new(&properties).expect("settings");
+        let topic = kafka_protocol::messages::TopicName("orders".into());
+        self.add(Machine::Consumer(Consumer::new(name, 7, settings, [topic])))
+    }
+
     fn add(&mut self, machine: Machine) -> usize {
         self.clients.push(machine);
         let client = self.clients.len() - 1;
@@ -142,6 +155,7 @@ impl World {
     pub(super) fn get_producer(&self, client: usize) -> &Producer {
         match &self.clients[client] {
             Machine::Producer(producer) => producer,
+            Machine::Consumer(_) => panic!("client {client} is a consumer"),
         }
     }
 
