@@ -15,6 +15,7 @@ mod idempotence;
 mod partitioner;
 mod queue;
 mod sender;
+mod transaction;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -37,6 +38,7 @@ use crate::cluster::Time;
 use idempotence::Identity;
 use partitioner::Sticky;
 use queue::{Batch, Message, Queue};
+use transaction::{Step, Transaction};
 
 /// Why a record failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,7 @@ pub enum FailureReason {
 enum Call {
     Produce { batches: Vec<(usize, u64)> },
     InitProducerId,
+    Transaction(Step),
 }
 
 /// A record that cannot be queued yet.
@@ -103,6 +106,7 @@ pub struct Producer {
     /// Where the next request to a node begins, so that no partition starves another.
     drain_from: BTreeMap<NodeId, usize>,
     identity: Identity,
+    transaction: Option<Transaction>,
     is_closing: bool,
     is_closed: bool,
     next_deadline: Option<Time>,
@@ -133,6 +137,7 @@ impl Producer {
             next_batch: 0,
             drain_from: BTreeMap::new(),
             identity: Identity::new(settings.idempotence),
+            transaction: settings.transactional_id.as_deref().map(Transaction::new),
             settings,
             is_closing: false,
             is_closed: false,
@@ -190,15 +195,8 @@ impl Producer {
                 }
             }
             Input::Command(Command::Close) => self.is_closing = true,
-            Input::Command(
-                Command::BeginTransaction
-                | Command::CommitTransaction
-                | Command::AbortTransaction
-                | Command::SendOffsets { .. }
-                | Command::Pause
-                | Command::Resume
-                | Command::Commit,
-            ) => {}
+            Input::Command(Command::Pause | Command::Resume | Command::Commit) => {}
+            Input::Command(command) => self.handle_transaction_command(command),
         }
         self.drive(now);
     }
@@ -225,7 +223,7 @@ impl Producer {
             self.fail(number, FailureReason::Fatal(error));
             return false;
         }
-        if self.is_closing {
+        if self.is_closing || self.transaction.as_ref().is_some_and(|it| !it.is_open()) {
             self.fail(number, FailureReason::InvalidState);
             return false;
         }
@@ -346,6 +344,9 @@ impl Producer {
         woke |= full;
         self.buffered_records += 1;
         self.active.insert(place);
+        if let Some(transaction) = &mut self.transaction {
+            transaction.joined(place);
+        }
         if java {
             let topic = self.queues[place].topic.clone();
             let topic = self.topics.get_mut(&topic).expect("it has this queue");
@@ -364,6 +365,7 @@ impl Producer {
             self.expire(now);
             self.admit_waiting(now);
             self.settle_identity(now);
+            self.drive_transaction(now);
             if !self.send_ready(now) {
                 break;
             }
@@ -390,7 +392,15 @@ impl Producer {
                 self.handle_producer_id(now, version, body);
             }
             News::Lost { call: Call::InitProducerId, .. } => self.identity_lost(now),
-            News::Disconnected { .. } => {}
+            News::Answer { call: Call::Transaction(step), version, body, .. } => {
+                self.handle_step(now, step, version, body);
+            }
+            News::Lost { call: Call::Transaction(step), .. } => self.step_lost(now, &step),
+            News::Disconnected { node } => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.node_lost(node);
+                }
+            }
         }
     }
 
@@ -445,7 +455,9 @@ impl Producer {
         let queues =
             self.active.iter().filter_map(|at| self.queue_deadline(now, &self.queues[*at]));
         let base = self.base.deadline(now);
-        queues.chain(waiting).chain(base).chain(self.identity_deadline(now)).min()
+        let transaction = self.transaction.as_ref().and_then(|it| it.deadline(now));
+        let identity = self.identity_deadline(now);
+        queues.chain(waiting).chain(base).chain(identity).chain(transaction).min()
     }
 
     /// When a queue has something to send or to give up.
@@ -464,7 +476,8 @@ impl Producer {
             || batch.closed
             || batch.bytes >= self.settings.batch_bytes
             || batch.messages.len() >= self.settings.batch_records;
-        let hurried = full || self.is_closing || !self.waiting.is_empty();
+        let commits = self.transaction.as_ref().is_some_and(Transaction::is_committing);
+        let hurried = full || self.is_closing || commits || !self.waiting.is_empty();
         if batch.attempts > 0 {
             batch.retry_at
         } else if hurried {

@@ -182,6 +182,12 @@ impl World {
         }
     }
 
+    /// Takes everybody to another cluster: what is open is closed, and every address leads there.
+    pub(super) fn move_to(&mut self, cluster: usize) {
+        self.route_all(|port| Route::To(cluster, i32::from(port)));
+        self.sever();
+    }
+
     /// Closes every open link, on both sides.
     pub(super) fn sever(&mut self) {
         for link in self.links.keys().copied().collect::<Vec<_>>() {
