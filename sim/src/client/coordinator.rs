@@ -19,6 +19,8 @@ use crate::cluster::Time;
 
 /// librdkafka asks for the coordinator at most once in this time.
 const QUERY_INTERVAL_LIBRDKAFKA: Duration = Duration::from_millis(500);
+/// And only so long after it has lost it.
+const LOST_WAIT_LIBRDKAFKA: Duration = Duration::from_secs(1);
 /// Several keys in one request, from this version on.
 const BATCHED: i16 = 4;
 
@@ -50,6 +52,14 @@ impl Coordinator {
     /// It is not, or may not be, the coordinator any more.
     pub(super) fn forget(&mut self) {
         self.node = None;
+    }
+
+    /// The connection to it has gone.
+    pub(super) fn lost(&mut self, now: Time, library: Library) {
+        self.node = None;
+        if library == Library::Librdkafka {
+            self.retry_at = now + LOST_WAIT_LIBRDKAFKA;
+        }
     }
 
     /// Asks for it, where that is due and possible.

@@ -1,6 +1,6 @@
 //! Fetching: requests, sessions (KIP-227), answers, and what the application gets of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kafka_protocol::{
@@ -42,7 +42,6 @@ pub(super) struct Session {
 pub(super) struct Wanted {
     offset: i64,
     current_epoch: i32,
-    last_epoch: i32,
     topic_id: Uuid,
 }
 
@@ -70,10 +69,6 @@ impl Consumer {
             let wanted = Wanted {
                 offset: position.offset,
                 current_epoch: self.current_epoch(node, epoch),
-                last_epoch: position
-                    .epoch
-                    .filter(|_| self.library() == Library::Java)
-                    .unwrap_or(-1),
                 topic_id,
             };
             by_node.entry(node).or_default().insert(place.clone(), wanted);
@@ -128,9 +123,6 @@ impl Consumer {
                 .with_partition_max_bytes(self.settings.partition_fetch_bytes_max);
             if version >= 9 {
                 partition.current_leader_epoch = it.current_epoch;
-            }
-            if version >= 12 {
-                partition.last_fetched_epoch = it.last_epoch;
             }
             add_partition(&mut request.topics, version, place, it.topic_id, partition);
         }
@@ -368,11 +360,4 @@ fn forgotten(version: i16, place: &TopicPartition, topic_id: Uuid) -> ForgottenT
         topic.topic = place.0.clone();
     }
     topic
-}
-
-/// Topics of a set of partitions.
-pub(super) fn topics_of<'a>(
-    places: impl Iterator<Item = &'a TopicPartition>,
-) -> BTreeSet<TopicName> {
-    places.map(|(topic, _)| topic.clone()).collect()
 }

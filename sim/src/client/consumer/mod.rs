@@ -361,7 +361,8 @@ impl Consumer {
             News::Lost { node, call, .. } => self.handle_lost(now, node, call),
             News::Disconnected { node } => {
                 if self.coordinator.node == Some(node) {
-                    self.coordinator.forget();
+                    let library = self.library();
+                    self.coordinator.lost(now, library);
                 }
             }
         }

@@ -121,9 +121,11 @@ impl Producer {
     pub fn new(name: &str, seed: u64, settings: ProducerSettings) -> Self {
         assert!(name.len() <= PRODUCER_NAME_BYTES_MAX, "`{name}` is too long a name");
         assert!(!name.contains(' '), "`{name}`: a name has no blanks");
+        let mut base = Base::new(settings.common.clone(), seed, name);
+        base.metadata.scan_topics();
         Self {
             name: name.to_owned(),
-            base: Base::new(settings.common.clone(), seed, name),
+            base,
             random: crate::random::stream(seed, "client-producer", name),
             topics: BTreeMap::new(),
             queues: Vec::new(),

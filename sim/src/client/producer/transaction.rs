@@ -257,6 +257,17 @@ impl Producer {
 
     /// Says what is to be said next.
     pub(super) fn drive_transaction(&mut self, now: Time) {
+        let phase = |this: &Self| this.transaction.as_ref().map(|it| it.phase);
+        loop {
+            let before = phase(self);
+            self.take_step(now);
+            if phase(self) == before {
+                return;
+            }
+        }
+    }
+
+    fn take_step(&mut self, now: Time) {
         let Some(transaction) = &self.transaction else { return };
         if transaction.in_flight || transaction.retry_at > now || transaction.phase == Phase::Dead {
             return;

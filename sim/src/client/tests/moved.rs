@@ -73,9 +73,11 @@ fn collision(library: Library, mover: usize, native: usize) -> (World, usize) {
     world.move_to(1);
     let other = world.producer(Library::Java, "native", "");
     send_each(&mut world, other, native, SECOND / 20);
+    world.run(2 * SECOND);
     world.move_to(0);
     let client = world.producer(library, "mover", "enable.idempotence=true");
     send_each(&mut world, client, mover, SECOND / 20);
+    world.run(2 * SECOND);
     world.move_to(1);
     send_each(&mut world, client, 20, SECOND / 20);
     world.run(10 * SECOND);
@@ -98,6 +100,7 @@ fn a_collision_of_producer_ids_is_survived_by_java_with_a_local_epoch_bump() {
 #[test]
 fn a_collision_of_producer_ids_is_fatal_for_librdkafka() {
     let (world, client) = collision(Library::Librdkafka, 40, 10);
+    println!("{}", world.story(client));
     let error = ResponseError::OutOfOrderSequenceNumber;
     assert!(saw(&world, client, &Event::Fatal { error }));
     assert_eq!((acknowledged(&world, client), failed(&world, client)), (40, 20));
@@ -109,10 +112,13 @@ fn records_whose_sequences_the_other_producer_has_used_are_acknowledged_and_lost
     let mut world = World::new(&[1, 1], &[]);
     world.move_to(1);
     let other = world.producer(Library::Librdkafka, "native", "enable.idempotence=true");
-    send_each(&mut world, other, 15, SECOND / 20);
+    send_each(&mut world, other, 1, 2 * SECOND);
+    send_each(&mut world, other, 14, SECOND / 20);
+    world.run(2 * SECOND);
     world.move_to(0);
     let client = world.producer(Library::Librdkafka, "mover", "enable.idempotence=true");
     send_each(&mut world, client, 10, SECOND / 20);
+    world.run(2 * SECOND);
     world.move_to(1);
     world.run(5 * SECOND);
     send_each(&mut world, client, 20, SECOND / 20);

@@ -164,6 +164,20 @@ impl World {
         self.events.iter().filter(move |(_, of, _)| *of == client).map(|(_, _, event)| event)
     }
 
+    /// What of a client has been seen so far, to be read by a person who looks for a fault.
+    pub(super) fn story(&self, client: usize) -> String {
+        let of = self.events.iter().filter(|(_, of, _)| *of == client);
+        let lines = of.map(|(at, _, event)| {
+            let event = format!("{event:?}")
+                .replace("TopicName(", "")
+                .chars()
+                .take(150)
+                .collect::<String>();
+            format!("{:8.3} {event}\n", at.since(START).as_secs_f64())
+        });
+        lines.collect()
+    }
+
     pub(super) fn command(&mut self, client: usize, command: Command) {
         self.input(client, Input::Command(command));
     }
