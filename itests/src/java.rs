@@ -57,7 +57,8 @@ pub async fn tool(class: &str, arguments: &[&str]) -> Result<String> {
     }
 }
 
-fn settings_file(settings: Settings<'_>) -> Result<NamedTempFile> {
+/// A file of settings, for tools that take one.
+pub fn settings_file(settings: Settings<'_>) -> Result<NamedTempFile> {
     let file = NamedTempFile::new()?;
     let text: Vec<_> = settings.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
     fs::write(file.path(), text.concat())?;
@@ -317,4 +318,34 @@ pub async fn broker_addresses(bootstrap: &str) -> Result<BTreeSet<String>> {
     let printed = tool("org.apache.kafka.tools.BrokerApiVersionsCommand", &arguments).await?;
     let lines = printed.lines().filter(|line| line.contains("(id: "));
     Ok(lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+}
+
+/// A producer that writes transactions of ten records, `transaction.0` to `transaction.9`, until it is dropped.
+pub struct TransactionalWriter {
+    process: Process,
+}
+
+impl TransactionalWriter {
+    /// Starts it.
+    pub fn start(bootstrap: &str, topic: &str, transactional_id: &str) -> Result<Self> {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/java/TransactionalWriter.java");
+        let arguments = [bootstrap, topic, transactional_id].map(str::to_owned);
+        Ok(Self { process: java(source, &arguments)? })
+    }
+
+    /// Transactions that it was told are committed.
+    pub fn committed(&self) -> Vec<usize> {
+        self.process.stdout(|lines| {
+            events(lines, "committed").map(|event| number(&event, "transaction")).collect()
+        })
+    }
+
+    /// Waits until `count` transactions are committed.
+    pub async fn await_committed(&self, count: usize, limit: Duration) -> Result<()> {
+        let what = format!("{count} transactions of a Java producer");
+        let done = || async { (self.committed().len() >= count).then_some(()) };
+        eventually(&what, limit, done)
+            .await
+            .map_err(|error| format!("{error}; its output ends:{}", self.process.tail()).into())
+    }
 }

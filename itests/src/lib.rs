@@ -5,6 +5,7 @@
 //! | [`machine`] | what the tests need of this machine, and who cleans up |
 //! | [`cluster`] | KRaft clusters in containers, and faults of their brokers |
 //! | [`world`] | the two clusters that the tests of one file share |
+//! | [`fake`] | fake clusters in this process, for which no Docker is needed |
 //! | [`gateway`] | the release binary with a generated configuration |
 //! | [`librdkafka`], [`java`] | producers and consumers of the two client libraries |
 //! | [`ledger`] | which records were sent, acknowledged, and found in the clusters |
@@ -13,7 +14,7 @@
 //! | [`process`] | child processes whose output is kept |
 //!
 //! Everything listens on loopback: brokers on 127.11.0.0/16 and 127.12.0.0/16, gateways on 127.21.0.0/16, taps on
-//! 127.22.0.0/16. An upstream address is thereby a string that nothing else contains. All ports lie outside
+//! 127.22.0.0/16, fake clusters on 127.64.0.0/10. An upstream address is thereby a string that nothing else contains. All ports lie outside
 //! 32768–60999, from which the kernel takes ports for outgoing connections.
 
 use std::{
@@ -24,6 +25,7 @@ use std::{
 };
 
 pub mod cluster;
+pub mod fake;
 pub mod gateway;
 pub mod java;
 pub mod ledger;
@@ -66,6 +68,22 @@ where
         }
         panic!("{missing}");
     }
+    run(test);
+}
+
+/// Runs one test on fake clusters, which needs no Docker.
+pub fn fake_test<F>(test: F)
+where
+    F: Future<Output = Result<()>>,
+{
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    run(test);
+}
+
+fn run<F>(test: F)
+where
+    F: Future<Output = Result<()>>,
+{
     let runtime = match &*RUNTIME {
         Ok(runtime) => runtime,
         Err(error) => panic!("no runtime: {error}"),

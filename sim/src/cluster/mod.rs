@@ -14,10 +14,16 @@
 mod api;
 mod broker;
 mod connection;
+mod controller;
+#[cfg(test)]
+mod conversation;
 mod coordinator;
+mod faults;
 mod fetch_session;
 mod group;
+mod inventory;
 mod log;
+pub mod mirror;
 mod sasl;
 mod settings;
 mod spec;
@@ -32,29 +38,32 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use kafka_protocol::{
-    messages::{ApiKey, BrokerId, TopicName},
+    messages::{ApiKey, BrokerId},
     protocol::StrBytes,
 };
 use switchyard::wire::{
     header::{Peek, peek_request},
     walk::{Direction, Walker},
 };
-use uuid::Uuid;
 
 pub use connection::{CloseCause, ConnectionId};
-pub use spec::{BrokerSpec, ClusterSpec, SaslSpec};
+pub use faults::{Effect, Fault, FaultId, Matching, Share};
+pub use inventory::TopicInventory;
+pub use spec::{BrokerSpec, ClusterSpec, InvalidSetting, SaslSpec};
 pub use time::Time;
 
 use api::{Context, WaitingFetch, WaitingProduce, Waits};
 use broker::{Broker, BrokerState};
 use connection::{Connection, Ticket};
+use coordinator::Revealed;
+use faults::{Faults, Leaving};
 use fetch_session::FetchSessions;
 use group::Groups;
 use log::LogConfig;
 use sasl::Authentication;
 use settings::Settings;
 use timers::{Timer, Timers};
-use topic::{Partition, Topic, Topics};
+use topic::Topics;
 use transaction::Transactions;
 use upkeep::Upkeep;
 use versions::Profile;
@@ -87,10 +96,10 @@ pub struct Cluster {
     settings: Settings,
     brokers: BTreeMap<BrokerId, Broker>,
     topics: Topics,
+    groups: Groups,
     transactions: Transactions,
     /// With them, clients must authenticate.
     users: Option<sasl::Users>,
-    groups: Groups,
     connections: BTreeMap<ConnectionId, Connection>,
     /// What the brokers' settings say of logs; topics may have settings of their own.
     log_defaults: LogConfig,
@@ -111,6 +120,10 @@ pub struct Cluster {
     next_connection: u64,
     next_ticket: u64,
     topics_created: u64,
+    revealed: Revealed,
+    faults: Faults,
+    /// The time of the input that is handled.
+    now: Time,
 }
 
 impl Cluster {
@@ -120,13 +133,13 @@ impl Cluster {
         let brokers = spec.brokers.into_iter().map(|broker| {
             let id = BrokerId(broker.id);
             let BrokerSpec { host, port, rack, .. } = broker;
-            (id, Broker { id, host, port, rack, state: BrokerState::Running })
+            (id, Broker { id, host, port, rack, state: BrokerState::Running, disk_online: true })
         });
         let users = spec.sasl.map(|sasl| sasl::Users::new(spec.seed, &spec.name, sasl));
-        let settings = Settings::new(spec.settings);
+        let settings = Settings::new(spec.settings, spec.profile);
         let sessions_max = settings.int("max.incremental.fetch.session.cache.slots");
         let session_ids = crate::random::stream(spec.seed, "fetch-session-id", &spec.name);
-        Self {
+        let mut cluster = Self {
             log_defaults: LogConfig::of_brokers(&settings),
             log_bytes_max: spec.log_bytes_max,
             fetch_bytes_max: settings.int("fetch.max.bytes"),
@@ -141,9 +154,9 @@ impl Cluster {
             profile: spec.profile,
             settings,
             topics: Topics::default(),
+            groups: Groups::default(),
             transactions: Transactions::default(),
             users,
-            groups: Groups::default(),
             connections: BTreeMap::new(),
             waiting_fetches: BTreeMap::new(),
             fetch_waits: Waits::default(),
@@ -156,7 +169,12 @@ impl Cluster {
             next_connection: 0,
             next_ticket: 0,
             topics_created: 0,
-        }
+            revealed: Revealed::default(),
+            faults: Faults::default(),
+            now: Time::default(),
+        };
+        cluster.place_internal_topics();
+        cluster
     }
 
     /// A client has connected to a broker; `None`: nothing listens there.
@@ -182,8 +200,16 @@ impl Cluster {
         Some(id)
     }
 
+    /// Whether clients can connect to a broker.
+    pub fn is_listening(&self, broker: i32) -> bool {
+        self.brokers
+            .get(&BrokerId(broker))
+            .is_some_and(|broker| broker.state == BrokerState::Running)
+    }
+
     /// A client has gone.
     pub fn close(&mut self, connection: ConnectionId) {
+        self.faults.forget(connection);
         self.connections.remove(&connection);
         self.forget_waiting(connection);
     }
@@ -195,12 +221,13 @@ impl Cluster {
 
     /// A frame has arrived, without its length.
     pub fn handle_frame(&mut self, now: Time, connection: ConnectionId, frame: Bytes) {
+        self.advance(now);
         let Some(state) = self.connections.get_mut(&connection) else { return };
-        let bytes_max = self.settings.int("sasl.server.max.receive.size");
-        if state.authentication.is_pending()
-            && i64::try_from(frame.len()).unwrap_or(i64::MAX) > bytes_max
-        {
-            return self.close_connection(connection, CloseCause::Authentication);
+        if state.authentication.is_pending() {
+            let bytes_max = self.settings.int("sasl.server.max.receive.size");
+            if i64::try_from(frame.len()).unwrap_or(i64::MAX) > bytes_max {
+                return self.close_connection(connection, CloseCause::Authentication);
+            }
         }
         state.queue.push_back(frame);
         if state.serving.is_none() {
@@ -211,15 +238,19 @@ impl Cluster {
 
     /// It is `now`.
     pub fn handle_time(&mut self, now: Time) {
+        self.advance(now);
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Fetch(ticket) => self.fetch_is_due(ticket),
-                Timer::Transaction(id) => self.transaction_is_due(now, &id),
                 Timer::Produce(ticket) => self.produce_is_due(ticket),
-                Timer::Housekeeping => self.keep_up(now),
+                Timer::Delayed(ticket) => self.delayed_is_due(ticket),
                 Timer::Group(id) => self.group_is_due(now, &id),
                 Timer::OffsetExpiry => self.offset_expiry_is_due(now),
-                Timer::Delayed(_) | Timer::Broker(_) => {}
+                Timer::Transaction(id) => self.transaction_is_due(now, &id),
+                Timer::Broker(id) => self.broker_is_due(id),
+                Timer::LeaderBalance => self.balance_is_due(),
+                Timer::Fault(id) => self.fault_is_due(id),
+                Timer::Housekeeping => self.keep_up(now),
             }
         }
         self.serve_ready(now);
@@ -233,6 +264,11 @@ impl Cluster {
     /// When [`Self::handle_time`] is to be called at the latest.
     pub fn deadline(&self) -> Option<Time> {
         self.timers.next()
+    }
+
+    /// Remembers the time of an input; it never runs backwards.
+    fn advance(&mut self, now: Time) {
+        self.now = self.now.max(now);
     }
 
     fn serve_ready(&mut self, now: Time) {
@@ -269,6 +305,9 @@ impl Cluster {
         let Ok(key) = ApiKey::try_from(head.api_key) else {
             return self.close_connection(id, CloseCause::InvalidRequest);
         };
+        if key == ApiKey::ApiVersions && !versions::is_served(self.profile, key, head.api_version) {
+            return self.answer_too_new(ticket);
+        }
         if !versions::is_served(self.profile, key, head.api_version) {
             return self.close_connection(id, CloseCause::InvalidRequest);
         }
@@ -286,11 +325,22 @@ impl Cluster {
         if walked.is_err() {
             return self.close_connection(id, CloseCause::InvalidRequest);
         }
-        self.dispatch(&Context { now, ticket, broker, client_id }, key, body);
+        let context = Context { now, ticket, broker, client_id };
+        if self.fault_takes(&context, &body) {
+            return;
+        }
+        self.dispatch(&context, key, body);
     }
 
     /// The request is done with. The next one of its connection can be served.
     fn finish(&mut self, ticket: Ticket, frame: Option<Bytes>) {
+        if let Leaving::Now(frame) = self.fault_holds(ticket, frame) {
+            self.release(ticket, frame);
+        }
+    }
+
+    /// The answer leaves.
+    fn release(&mut self, ticket: Ticket, frame: Option<Bytes>) {
         let Some(connection) = self.connections.get_mut(&ticket.connection) else { return };
         debug_assert_eq!(connection.serving, Some(ticket.number), "answered twice");
         connection.serving = None;
@@ -303,45 +353,11 @@ impl Cluster {
     }
 
     fn close_connection(&mut self, id: ConnectionId, cause: CloseCause) {
+        self.faults.forget(id);
         if self.connections.remove(&id).is_some() {
             self.forget_waiting(id);
             self.outputs.push_back(Output::Close { connection: id, cause });
         }
-    }
-
-    /// The broker that clients are told is the controller.
-    fn controller(&self) -> Option<BrokerId> {
-        self.brokers.values().find(|broker| broker.is_listed()).map(|broker| broker.id)
-    }
-
-    /// A topic that a client has named for the first time, where the settings allow it.
-    fn create_topic_automatically(&mut self, name: &TopicName) {
-        if !self.settings.flag("auto.create.topics.enable") {
-            return;
-        }
-        let count = self.settings.int("num.partitions");
-        let brokers: Vec<_> = self.brokers.keys().copied().collect();
-        let partitions = brokers.iter().cycle().take(usize::try_from(count).unwrap_or(1));
-        let partitions = partitions.map(|broker| Partition {
-            replicas: vec![*broker],
-            isr: vec![*broker],
-            leader: Some(*broker),
-            leader_epoch: 0,
-            log: log::Log::default(),
-        });
-        let topic = Topic {
-            id: self.new_topic_id(),
-            partitions: partitions.collect(),
-            configs: BTreeMap::new(),
-            read_only: false,
-        };
-        self.topics.insert(TopicName(StrBytes::from_string(name.to_string())), topic);
-    }
-
-    fn new_topic_id(&mut self) -> Uuid {
-        let name = format!("{}/{}", self.name, self.topics_created);
-        self.topics_created += 1;
-        Uuid::from_u128(crate::random::stream(self.seed, "topic-id", &name).u128(..))
     }
 }
 

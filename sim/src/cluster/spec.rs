@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::versions::Profile;
+use super::{settings::Settings, versions::Profile};
 
 /// A cluster to be.
 #[derive(Clone, Debug)]
@@ -50,7 +50,21 @@ impl fmt::Debug for SaslSpec {
     }
 }
 
+/// A setting that brokers do not know, or a value that they would not take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidSetting(String);
+
 impl ClusterSpec {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// With the first that is wrong, in Kafka's words.
+    pub fn check_settings(&self) -> Result<(), InvalidSetting> {
+        Settings::check_given(&self.settings)
+            .map_err(|refusal| InvalidSetting(refusal.message.unwrap_or_default()))
+    }
+
     /// A cluster of `brokers` brokers with ids from 1 on, at successive ports of one host.
     pub fn new(name: &str, seed: u64, host: &str, ports: impl IntoIterator<Item = u16>) -> Self {
         let brokers = (1..)

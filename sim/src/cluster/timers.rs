@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::messages::{BrokerId, GroupId, TransactionalId};
 
-use super::{connection::Ticket, time::Time};
+use super::{connection::Ticket, faults::FaultId, time::Time};
 
 /// One reason to be woken. Each has at most one moment; a timer is a hint, and its owner looks itself whether
 /// something is due.
@@ -24,6 +24,10 @@ pub(super) enum Timer {
     Transaction(TransactionalId),
     /// A broker that is silent will be fenced, or one that returned catches up.
     Broker(BrokerId),
+    /// Leaders may go back to the replicas that should have them.
+    LeaderBalance,
+    /// A fault that acts by itself.
+    Fault(FaultId),
     /// Retention of logs, expiry of producer state and of offsets.
     Housekeeping,
 }
@@ -43,16 +47,16 @@ impl Timers {
         self.by_timer.insert(timer, at);
     }
 
+    /// Whether it will wake.
+    pub(super) fn is_set(&self, timer: &Timer) -> bool {
+        self.by_timer.contains_key(timer)
+    }
+
     /// Forgets a timer.
     pub(super) fn clear(&mut self, timer: &Timer) {
         if let Some(at) = self.by_timer.remove(timer) {
             self.by_time.remove(&(at, timer.clone()));
         }
-    }
-
-    /// Whether it will go off.
-    pub(super) fn is_set(&self, timer: &Timer) -> bool {
-        self.by_timer.contains_key(timer)
     }
 
     /// The next moment at which something is due.

@@ -1,5 +1,8 @@
 //! What the cluster does from time to time: retention, expiry of producers, and the bound on all logs together.
 
+#[cfg(test)]
+mod tests;
+
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use super::{
@@ -63,7 +66,8 @@ impl Cluster {
                 }
             }
         }
-        let ages = |topic: &super::Topic| topic.partitions.iter().any(|part| part.log.ages());
+        let ages =
+            |topic: &super::topic::Topic| topic.partitions.iter().any(|part| part.log.ages());
         if self.topics.iter().any(|(_, topic)| ages(topic)) {
             self.plan_upkeep(now);
         } else {

@@ -9,10 +9,22 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
-use super::{super::Cluster, Context, Reply};
+use super::{
+    super::{Cluster, coordinator::Coordinated},
+    Context, Reply,
+};
 
-/// Kinds of keys: groups and transactional ids. Both are spread alike.
-const KEY_TYPES: [i8; 2] = [0, 1];
+/// Kinds of keys.
+fn coordinated(key_type: i8) -> Option<Coordinated> {
+    match key_type {
+        0 => Some(Coordinated::Group),
+        1 => Some(Coordinated::Transaction),
+        _ => None,
+    }
+}
+
+/// Share groups' state, which is not served.
+const SHARE: i8 = 2;
 /// From which version on several keys are asked for at once.
 const BATCHED: i16 = 4;
 
@@ -25,10 +37,19 @@ impl Cluster {
         let key_type = request.key_type;
         if context.version() >= BATCHED {
             let keys = request.coordinator_keys.into_iter();
-            let coordinators = keys.map(|key| self.coordinator(key_type, key)).collect();
+            let coordinators = keys.map(|key| {
+                let found = self.find(key_type, key);
+                // Of kinds that it knows, Kafka leaves the error to its code.
+                if key_type == SHARE || coordinated(key_type).is_some() {
+                    found.with_error_message(Some(StrBytes::default()))
+                } else {
+                    found
+                }
+            });
+            let coordinators = coordinators.collect();
             return Reply::Now(FindCoordinatorResponse::default().with_coordinators(coordinators));
         }
-        let found = self.coordinator(key_type, request.key);
+        let found = self.find(key_type, request.key);
         let mut response = FindCoordinatorResponse::default()
             .with_error_code(found.error_code)
             .with_node_id(found.node_id)
@@ -43,7 +64,7 @@ impl Cluster {
         Reply::Now(response)
     }
 
-    fn coordinator(&self, key_type: i8, key: StrBytes) -> Coordinator {
+    fn find(&mut self, key_type: i8, key: StrBytes) -> Coordinator {
         let failed = |error: ResponseError, message| {
             Coordinator::default()
                 .with_node_id(BrokerId(-1))
@@ -51,8 +72,9 @@ impl Cluster {
                 .with_error_code(error.code())
                 .with_error_message(Some(StrBytes::from_static_str(message)))
         };
-        let found = if KEY_TYPES.contains(&key_type) {
-            let broker = self.coordinator_of(&key).and_then(|id| self.brokers.get(&id));
+        let found = if let Some(what) = coordinated(key_type) {
+            self.reveal_coordinators(what);
+            let broker = self.coordinator(what, &key).and_then(|id| self.brokers.get(&id));
             broker.map_or_else(
                 || {
                     let message = "The coordinator is not available.";

@@ -84,7 +84,7 @@ impl Cluster {
                 None => dead(context.version(), format!("Group {} not found.", id.0)),
             };
             let described = described.with_group_id(id);
-            if request.include_authorized_operations {
+            if described.error_code == 0 && request.include_authorized_operations {
                 described.with_authorized_operations(GROUP_OPERATIONS)
             } else {
                 described

@@ -18,6 +18,7 @@ use super::{
             Answer, Members, Rules,
             classic::{ClassicGroup, Identity, Join, Sync},
             own,
+            service::named_or_not,
         },
         time::{Time, millis},
     },
@@ -26,6 +27,8 @@ use super::{
 
 /// From which version on several members leave at once.
 const BATCHED_LEAVE: i16 = 3;
+/// From which version on a sync has to say which protocol it is for.
+const NAMES_PROTOCOL: i16 = 5;
 
 impl Cluster {
     pub(super) fn join_group(
@@ -39,7 +42,7 @@ impl Cluster {
             {
                 response.member_id = request.member_id;
             }
-            return Reply::Now(response);
+            return Reply::Now(named_or_not(context.version(), response));
         }
         let uuid = self.new_member_uuid();
         let rules = Rules::new(&self.settings);
@@ -137,7 +140,13 @@ impl Cluster {
         request: SyncGroupRequest,
     ) -> Reply<SyncGroupResponse> {
         let id = request.group_id.clone();
-        let group = match self.classic_group(context, &id) {
+        let unnamed = request.protocol_type.is_none() || request.protocol_name.is_none();
+        let group = if context.version() >= NAMES_PROTOCOL && unnamed {
+            Err(ResponseError::InconsistentGroupProtocol)
+        } else {
+            self.classic_group(context, &id)
+        };
+        let group = match group {
             Ok(group) => group,
             Err(error) => {
                 return Reply::Now(SyncGroupResponse::default().with_error_code(error.code()));
@@ -214,18 +223,22 @@ impl Cluster {
             instance: member.group_instance_id.as_ref(),
         });
         let identities: Vec<_> = identities.collect();
-        let results = match self.classic_group(context, id) {
-            Ok(group) => {
-                let (results, answers) = group.leave(now, &identities);
-                self.finish_group(now, id, answers);
-                results
+        if id.is_empty() {
+            return Err(ResponseError::InvalidGroupId);
+        }
+        self.check_group(now, context.broker, id)?;
+        let (results, answers) = match self.groups.get_mut(id).map(|group| &mut group.members) {
+            Some(Members::Classic(group)) => group.leave(now, &identities),
+            Some(Members::Consumer(group)) => {
+                let results = identities
+                    .iter()
+                    .map(|identity| group.remove_member(identity.member, identity.instance));
+                (results.collect(), Vec::new())
             }
-            // There is no such group: then none of them is a member of it.
-            Err(ResponseError::UnknownMemberId) => {
-                vec![Err(ResponseError::UnknownMemberId); identities.len()]
-            }
-            Err(error) => return Err(error),
+            // Then none of them is a member of it.
+            None => (vec![Err(ResponseError::UnknownMemberId); identities.len()], Vec::new()),
         };
+        self.finish_group(now, id, answers);
         let members = identities.iter().zip(results).map(|(identity, result)| {
             MemberResponse::default()
                 .with_member_id(identity.member.clone())

@@ -192,8 +192,13 @@ impl Cluster {
             ResponseError::IllegalGeneration
         };
         let (now, generation) = (context.now, committer.generation);
-        let group =
-            self.groups.to_commit(now, committer.group, context.broker, generation, not_found)?;
+        let group = self.groups.group_to_commit(
+            now,
+            committer.group,
+            context.broker,
+            generation,
+            not_found,
+        )?;
         match &mut group.members {
             Members::Classic(members) => {
                 let identity = Identity { member: committer.member, instance: committer.instance };
@@ -221,7 +226,7 @@ impl Cluster {
         let number = self.groups.next_commit();
         let group = self.groups.get_mut(committer.group);
         let offsets = &mut group.ok_or(ResponseError::GroupIdNotFound)?.offsets;
-        let committed = Committed {
+        let offset = Committed {
             offset: wanted.offset,
             leader_epoch: wanted.leader_epoch,
             metadata: wanted.metadata.map(own).unwrap_or_default(),
@@ -230,9 +235,12 @@ impl Cluster {
             number,
         };
         match committer.transaction {
-            None => offsets.commit(topic, wanted.partition, committed),
+            None => offsets.commit(topic, wanted.partition, offset),
+            Some((_, producer)) if !offsets.has_room_for(producer.id) => {
+                return Err(ResponseError::CoordinatorNotAvailable);
+            }
             Some((_, producer)) => {
-                offsets.commit_in_transaction(producer.id, topic, wanted.partition, committed);
+                offsets.commit_in_transaction(producer.id, topic, wanted.partition, offset);
             }
         }
         Ok(())
@@ -246,23 +254,34 @@ impl Cluster {
         if let Err(error) = self.check_offset_delete(context, &request.group_id) {
             return Reply::Now(OffsetDeleteResponse::default().with_error_code(error.code()));
         }
-        let mut response = OffsetDeleteResponse::default();
-        for topic in request.topics {
-            let partitions = topic.partitions.iter().map(|partition| {
-                let index = partition.partition_index;
-                let result = self.delete_offset(&request.group_id, &topic.name, index);
-                OffsetDeleteResponsePartition::default()
-                    .with_partition_index(index)
-                    .with_error_code(result.err().map_or(0, |error| error.code()))
-            });
-            let partitions = partitions.collect();
-            response.topics.push(
-                OffsetDeleteResponseTopic::default()
-                    .with_name(topic.name)
-                    .with_partitions(partitions),
-            );
+        let mut outcome = Outcome::new();
+        // As in commits, what does not exist is said first.
+        for exists in [false, true] {
+            for topic in &request.topics {
+                let partitions = topic.partitions.iter().map(|partition| partition.partition_index);
+                let partitions = partitions.filter(|partition| {
+                    self.topics.partition(&topic.name, *partition).is_some() == exists
+                });
+                let partitions: Vec<i32> = partitions.collect();
+                let done = partitions.into_iter().map(|partition| {
+                    let result = self.delete_offset(&request.group_id, &topic.name, partition);
+                    (partition, result.err().map_or(0, |error| error.code()))
+                });
+                let done = done.collect();
+                add_outcome(&mut outcome, &topic.name, done);
+            }
         }
-        Reply::Now(response)
+        let topics = outcome.into_iter().map(|(name, partitions)| {
+            let partitions = partitions.into_iter().map(|(partition, code)| {
+                OffsetDeleteResponsePartition::default()
+                    .with_partition_index(partition)
+                    .with_error_code(code)
+            });
+            OffsetDeleteResponseTopic::default()
+                .with_name(name)
+                .with_partitions(partitions.collect())
+        });
+        Reply::Now(OffsetDeleteResponse::default().with_topics(topics.collect()))
     }
 
     fn check_offset_delete(

@@ -1,6 +1,9 @@
 //! Requests and their answers, one file a family. Each handler is a method of the cluster.
 
+mod cluster;
+mod configs;
 mod consumer_group;
+mod elections;
 mod fetch;
 mod find_coordinator;
 mod group_admin;
@@ -14,11 +17,17 @@ mod offsets;
 mod produce;
 mod producers;
 mod sasl;
+mod topic_partitions;
+mod topics;
 mod transactions;
 mod versions;
 mod waiting;
 
+#[cfg(test)]
+pub(super) mod tests;
+
 pub(super) use fetch::WaitingFetch;
+pub(super) use metadata::Image;
 pub(super) use produce::WaitingProduce;
 pub(super) use waiting::Waits;
 
@@ -86,10 +95,14 @@ impl Cluster {
             ApiKey::DeleteGroups => self.serve(context, body, Self::delete_groups),
             ApiKey::OffsetDelete => self.serve(context, body, Self::offset_delete),
             ApiKey::ConsumerGroupHeartbeat => {
-                self.serve(context, body, Self::consumer_group_heartbeat)
+                self.serve(context, body, Self::consumer_group_heartbeat);
             }
             ApiKey::ConsumerGroupDescribe => {
-                self.serve(context, body, Self::consumer_group_describe)
+                self.serve(context, body, Self::consumer_group_describe);
+            }
+            ApiKey::DeleteRecords => self.serve(context, body, Self::delete_records),
+            ApiKey::OffsetForLeaderEpoch => {
+                self.serve(context, body, Self::offset_for_leader_epoch)
             }
             ApiKey::SaslHandshake => self.serve(context, body, Self::sasl_handshake),
             ApiKey::SaslAuthenticate => self.serve(context, body, Self::sasl_authenticate),
@@ -101,6 +114,19 @@ impl Cluster {
             ApiKey::DescribeProducers => self.serve(context, body, Self::describe_producers),
             ApiKey::DescribeTransactions => self.serve(context, body, Self::describe_transactions),
             ApiKey::ListTransactions => self.serve(context, body, Self::list_transactions),
+            ApiKey::CreateTopics => self.serve(context, body, Self::create_topics),
+            ApiKey::DeleteTopics => self.serve(context, body, Self::delete_topics),
+            ApiKey::DescribeConfigs => self.serve(context, body, Self::describe_configs),
+            ApiKey::AlterConfigs => self.serve(context, body, Self::alter_configs),
+            ApiKey::CreatePartitions => self.serve(context, body, Self::create_partitions),
+            ApiKey::ElectLeaders => self.serve(context, body, Self::elect_leaders_by_request),
+            ApiKey::IncrementalAlterConfigs => {
+                self.serve(context, body, Self::incremental_alter_configs)
+            }
+            ApiKey::DescribeCluster => self.serve(context, body, Self::describe_cluster),
+            ApiKey::DescribeTopicPartitions => {
+                self.serve(context, body, Self::describe_topic_partitions)
+            }
             _ => self.close_connection(context.ticket.connection, CloseCause::InvalidRequest),
         }
     }

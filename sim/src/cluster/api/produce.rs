@@ -1,5 +1,8 @@
 //! Produce.
 
+#[cfg(test)]
+mod tests;
+
 use bytes::Bytes;
 use kafka_protocol::{
     ResponseError,
@@ -18,6 +21,7 @@ use super::{
         Cluster,
         connection::{CloseCause, Ticket},
         log::{Appended, Batch, Refused},
+        mirror::{READ_ONLY_ERROR, read_only_message},
         time::millis,
         timers::Timer,
         topic::Partition,
@@ -26,11 +30,9 @@ use super::{
     Context, Reply,
 };
 
-/// How the brokers refuse writes to a mirror that was not promoted.
-const READ_ONLY_TOPIC: ResponseError = ResponseError::PolicyViolation;
 /// Kafka lets one client id alone write to its own topics.
 const INTERNAL_CLIENT_ID: &str = "__admin_client";
-const INTERNAL_TOPICS: [&str; 3] =
+pub(super) const INTERNAL_TOPICS: [&str; 3] =
     ["__consumer_offsets", "__share_group_state", "__transaction_state"];
 
 /// Every replica in the ISR must have the records.
@@ -84,9 +86,15 @@ struct NotWritten {
     log_start: i64,
 }
 
+impl From<Refused> for NotWritten {
+    fn from(refused: Refused) -> Self {
+        Self { refused, log_start: -1 }
+    }
+}
+
 impl From<ResponseError> for NotWritten {
     fn from(error: ResponseError) -> Self {
-        Self { refused: error.into(), log_start: -1 }
+        Refused::from(error).into()
     }
 }
 
@@ -96,59 +104,8 @@ impl Cluster {
         context: &Context,
         request: ProduceRequest,
     ) -> Reply<ProduceResponse> {
-        let acks = request.acks;
-        let mut waiting = WaitingProduce {
-            broker: context.broker,
-            response: ProduceResponse::default(),
-            pending: Vec::new(),
-        };
-        let mut failed = false;
-        for (topic_place, topic) in request.topic_data.into_iter().enumerate() {
-            let name = match context.version() {
-                13.. => self.topics.name_of(topic.topic_id).cloned(),
-                _ => Some(topic.name.clone()),
-            };
-            let mut answers = Vec::with_capacity(topic.partition_data.len());
-            for (place, partition) in topic.partition_data.into_iter().enumerate() {
-                let mut answer = PartitionProduceResponse::default().with_index(partition.index);
-                let written = match &name {
-                    None => Err(ResponseError::UnknownTopicId.into()),
-                    Some(name) => {
-                        let write = Write {
-                            name,
-                            index: partition.index,
-                            records: partition.records.unwrap_or_default(),
-                            acks,
-                            transactional_id: request.transactional_id.as_ref(),
-                        };
-                        self.write(context, write)
-                    }
-                };
-                failed |= written.is_err();
-                let required = fill(&mut answer, written, context.version());
-                if let (Some(required), Some(name)) = (required, &name) {
-                    let place = (topic_place, place);
-                    let name = name.clone();
-                    waiting.pending.push(Pending { name, index: partition.index, required, place });
-                }
-                if let Some(name) = &name {
-                    let endpoints = &mut waiting.response.node_endpoints;
-                    self.tell_leader(
-                        context.ticket,
-                        (name, partition.index),
-                        &mut answer,
-                        endpoints,
-                    );
-                }
-                answers.push(answer);
-            }
-            waiting.response.responses.push(
-                TopicProduceResponse::default()
-                    .with_name(topic.name)
-                    .with_topic_id(topic.topic_id)
-                    .with_partition_responses(answers),
-            );
-        }
+        let (acks, timeout) = (request.acks, millis(request.timeout_ms));
+        let (waiting, failed) = self.write_all(context, request);
         if acks == 0 {
             let cause = CloseCause::ProduceFailed;
             return if failed { Reply::Close(cause) } else { Reply::None };
@@ -156,13 +113,64 @@ impl Cluster {
         if waiting.pending.is_empty() {
             return Reply::Now(waiting.response);
         }
-        let timeout = millis(request.timeout_ms);
         self.timers.set(Timer::Produce(context.ticket), context.now + timeout);
         for (name, index) in waiting.partitions() {
             self.produce_waits.insert(name, index, context.ticket);
         }
         self.waiting_produces.insert(context.ticket, waiting);
         Reply::Later
+    }
+
+    /// Writes to every partition of a request; the answer with what it must wait for, and whether anything failed.
+    fn write_all(&mut self, context: &Context, request: ProduceRequest) -> (WaitingProduce, bool) {
+        let mut response = ProduceResponse::default();
+        let mut pending = Vec::new();
+        let mut failed = false;
+        let authorized = request.transactional_id.is_some() || !has_transactional_records(&request);
+        for (topic_place, topic) in request.topic_data.into_iter().enumerate() {
+            let name = match context.version() {
+                13.. => self.topics.name_of(topic.topic_id).cloned(),
+                _ => Some(topic.name.clone()),
+            };
+            let name = if authorized {
+                name.ok_or(ResponseError::UnknownTopicId)
+            } else {
+                Err(ResponseError::TransactionalIdAuthorizationFailed)
+            };
+            let mut answers = Vec::with_capacity(topic.partition_data.len());
+            for (place, partition) in topic.partition_data.into_iter().enumerate() {
+                let index = partition.index;
+                let mut answer = PartitionProduceResponse::default().with_index(index);
+                let written = name.as_ref().map_err(|error| (*error).into()).and_then(|name| {
+                    let write = Write {
+                        name,
+                        index,
+                        records: partition.records.unwrap_or_default(),
+                        acks: request.acks,
+                        transactional_id: request.transactional_id.as_ref(),
+                    };
+                    self.write(context, write)
+                });
+                failed |= written.is_err();
+                let required = fill(&mut answer, written, context.version());
+                if let Ok(name) = &name {
+                    pending.extend(required.map(|required| {
+                        let place = (topic_place, place);
+                        Pending { name: name.clone(), index, required, place }
+                    }));
+                    let endpoints = &mut response.node_endpoints;
+                    self.tell_leader(context.ticket, (name, index), &mut answer, endpoints);
+                }
+                answers.push(answer);
+            }
+            response.responses.push(
+                TopicProduceResponse::default()
+                    .with_name(topic.name)
+                    .with_topic_id(topic.topic_id)
+                    .with_partition_responses(answers),
+            );
+        }
+        (WaitingProduce { broker: context.broker, response, pending }, failed)
     }
 
     fn write(&mut self, context: &Context, write: Write<'_>) -> Result<Written, NotWritten> {
@@ -178,6 +186,10 @@ impl Cluster {
             let id = write.transactional_id;
             let id = id.ok_or(ResponseError::TransactionalIdAuthorizationFailed)?;
             if !partition.log.continues_transaction(&batch) {
+                // A broker that does not lead begins nothing.
+                if partition.leader != Some(context.broker) {
+                    return Err(ResponseError::NotLeaderOrFollower.into());
+                }
                 let producer = Producer { id: batch.producer_id(), epoch: batch.producer_epoch() };
                 self.verify_or_add_to_transaction(
                     context.now,
@@ -211,11 +223,13 @@ impl Cluster {
             return Err(ResponseError::NotLeaderOrFollower.into());
         }
         if read_only {
-            return Err(READ_ONLY_TOPIC.into());
+            let message = Some(read_only_message(write.name));
+            return Err(Refused { message, ..READ_ONLY_ERROR.into() }.into());
         }
         let log_start = partition.log.start();
         if write.acks == ACKS_ALL && !has_enough_replicas(partition, config.isr_min) {
-            return Err(NotWritten { refused: ResponseError::NotEnoughReplicas.into(), log_start });
+            let refused = ResponseError::NotEnoughReplicas.into();
+            return Err(NotWritten { refused, log_start });
         }
         let appended = partition
             .log
@@ -224,7 +238,7 @@ impl Cluster {
                 log_start: if tells_log_start(refused.error) { log_start } else { -1 },
                 refused,
             })?;
-        partition.log.replicated(&partition.isr);
+        partition.replicate(config.isr_min);
         let required = appended.last_offset + 1;
         let waits = write.acks == ACKS_ALL && partition.log.high_watermark() < required;
         if appended.bytes > 0 {
@@ -317,6 +331,16 @@ impl Cluster {
     }
 }
 
+/// Kafka looks up who may use the transactional id, and nobody may use none.
+fn has_transactional_records(request: &ProduceRequest) -> bool {
+    request
+        .topic_data
+        .iter()
+        .flat_map(|topic| &topic.partition_data)
+        .filter_map(|partition| partition.records.as_ref())
+        .any(Batch::is_transactional_in)
+}
+
 fn answer_at(
     response: &mut ProduceResponse,
     (topic, partition): (usize, usize),
@@ -358,8 +382,8 @@ fn fill(
             answer.error_code = refused.error.code();
             answer.base_offset = -1;
             answer.log_start_offset = log_start;
-            if version >= 8 && !refused.records.is_empty() {
-                answer.error_message = Some(StrBytes::from_string(summary(&refused)));
+            if version >= 8 {
+                answer.error_message = refused.message.map(StrBytes::from_string);
                 let faults = refused.records.into_iter().map(|fault| {
                     BatchIndexAndErrorMessage::default()
                         .with_batch_index(fault.index)
@@ -370,14 +394,4 @@ fn fill(
             None
         }
     }
-}
-
-fn summary(refused: &Refused) -> String {
-    if refused.error == ResponseError::InvalidTimestamp {
-        return "One or more records have been rejected due to invalid timestamp".to_owned();
-    }
-    format!(
-        "One or more records have been rejected due to {} record errors in total",
-        refused.records.len()
-    )
 }

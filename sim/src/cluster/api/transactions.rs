@@ -25,7 +25,6 @@ use super::{
         Cluster,
         transaction::{
             End, Producer, TopicPartition, Transaction, TransactionState, TransactionVersion,
-            offsets_partition,
         },
     },
     Context, Reply,
@@ -50,7 +49,7 @@ impl Cluster {
                 .with_producer_id(request.v3_and_below_producer_id)
                 .with_producer_epoch(request.v3_and_below_producer_epoch)
                 .with_topics(request.v3_and_below_topics);
-            let errors = self.add_partitions(context, &transaction);
+            let errors = self.add_partitions_of(context, &transaction);
             return Reply::Now(response.with_results_by_topic_v3_and_below(by_topic(errors)));
         }
         // From v4 on brokers ask, for many producers at once. A cluster that authorises nothing serves clients too.
@@ -59,7 +58,7 @@ impl Cluster {
         let mut results = Vec::new();
         for transaction in request.transactions {
             if seen.insert(transaction.transactional_id.clone()) {
-                let errors = self.add_partitions(context, &transaction);
+                let errors = self.add_partitions_of(context, &transaction);
                 results.push(
                     AddPartitionsToTxnResult::default()
                         .with_transactional_id(transaction.transactional_id)
@@ -70,7 +69,7 @@ impl Cluster {
         Reply::Now(response.with_results_by_transaction(results))
     }
 
-    fn add_partitions(
+    fn add_partitions_of(
         &mut self,
         context: &Context,
         transaction: &AddPartitionsToTxnTransaction,
@@ -122,7 +121,7 @@ impl Cluster {
     ) -> Reply<AddOffsetsToTxnResponse> {
         let id = &request.transactional_id;
         let producer = Producer::new(request.producer_id, request.producer_epoch);
-        let partition = offsets_partition(&request.group_id);
+        let partition = self.offsets_partition(&request.group_id);
         let added = self
             .check_coordinates(context, id)
             .and_then(|()| self.add_to_transaction(context.now, id, producer, &[partition]));
@@ -165,7 +164,7 @@ impl Cluster {
     ) -> Result<(), ResponseError> {
         if id.is_empty() {
             Err(ResponseError::InvalidRequest)
-        } else if self.coordinator_of(id) == Some(context.broker) {
+        } else if self.transaction_coordinator_of(id) == Some(context.broker) {
             Ok(())
         } else {
             Err(ResponseError::NotCoordinator)
@@ -217,7 +216,7 @@ impl Cluster {
                 let started = transaction.started.map_or(-1, super::super::Time::ms);
                 context.now.ms() - started > request.duration_filter
             };
-            self.coordinator_of(id) == Some(context.broker)
+            self.transaction_coordinator_of(id) == Some(context.broker)
                 && (producers.is_empty() || producers.contains(&transaction.producer.wire_id()))
                 && (named.is_empty() || named.contains(&Some(transaction.state)))
                 && is_long

@@ -2,7 +2,7 @@
 
 use kafka_protocol::{
     ResponseError,
-    messages::{BrokerId, GroupId, TopicName},
+    messages::{BrokerId, GroupId, JoinGroupResponse, TopicName},
     protocol::StrBytes,
 };
 use uuid::Uuid;
@@ -33,20 +33,20 @@ impl Cluster {
     }
 
     fn move_group(&mut self, now: Time, id: &GroupId, coordinator: BrokerId) {
-        let rules = Rules::new(&self.settings);
-        let answers = self.groups.handle_move(now, &rules, id, coordinator);
-        if !answers.is_empty() {
+        if self.groups.has_moved(id, coordinator) {
+            let rules = Rules::new(&self.settings);
+            let answers = self.groups.handle_move(now, &rules, id, coordinator);
             self.finish_group(now, id, answers);
         }
     }
 
     /// Brokers have come or gone: whoever waits at a coordinator that is none any more is told so.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for what moves coordinators"))]
     pub(in crate::cluster) fn groups_moved(&mut self, now: Time) {
         let ids: Vec<GroupId> = self.groups.iter().map(|(id, _)| id.clone()).collect();
         for id in ids {
             if let Some(coordinator) = self.coordinator_of(&id.0) {
                 self.move_group(now, &id, coordinator);
+                self.finish_group(now, &id, Vec::new());
             }
         }
     }
@@ -60,12 +60,8 @@ impl Cluster {
     ) {
         for answer in answers {
             match answer {
-                Answer::Join(ticket, mut response) => {
-                    // Before version 7 the name may not be absent.
-                    if ticket.api_version < 7 {
-                        response.protocol_name.get_or_insert_default();
-                    }
-                    self.answer(ticket, &response);
+                Answer::Join(ticket, response) => {
+                    self.answer(ticket, &named_or_not(ticket.api_version, response));
                 }
                 Answer::Sync(ticket, response) => self.answer(ticket, &response),
             }
@@ -87,7 +83,7 @@ impl Cluster {
 
     pub(in crate::cluster) fn group_is_due(&mut self, now: Time, id: &GroupId) {
         let Some(coordinator) = self.coordinator_of(&id.0) else {
-            // Nobody is there to notice; the next coordinator starts all sessions anew.
+            // Nobody is there to notice. The timer is set again when a broker is.
             return;
         };
         self.move_group(now, id, coordinator);
@@ -110,7 +106,6 @@ impl Cluster {
     }
 
     /// Every offset that is committed, for a mirror to copy.
-    #[expect(dead_code, reason = "for mirrors")]
     pub(in crate::cluster) fn committed_offsets(
         &self,
     ) -> impl Iterator<Item = (&GroupId, &TopicName, i32, &Committed)> {
@@ -122,7 +117,6 @@ impl Cluster {
     ///
     /// # Errors
     /// Kafka's: `UNKNOWN_TOPIC_OR_PARTITION`, or `UNKNOWN_MEMBER_ID` for a group with members.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for mirrors"))]
     pub(in crate::cluster) fn sync_offset(
         &mut self,
         now: Time,
@@ -138,7 +132,7 @@ impl Cluster {
         let coordinator = coordinator.ok_or(ResponseError::CoordinatorNotAvailable)?;
         let number = self.groups.next_commit();
         let not_found = ResponseError::GroupIdNotFound;
-        let group = self.groups.to_commit(now, id, coordinator, -1, not_found)?;
+        let group = self.groups.group_to_commit(now, id, coordinator, -1, not_found)?;
         let nobody = StrBytes::default();
         match &mut group.members {
             Members::Classic(members) => {
@@ -162,8 +156,20 @@ impl Cluster {
     }
 
     /// A topic was deleted: its offsets go with it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the deletion of topics"))]
     pub(in crate::cluster) fn forget_offsets_of(&mut self, topic: &TopicName) {
         self.groups.forget_topic(topic);
     }
 }
+
+/// A protocol that is not chosen has an empty name before version 7, and none from there on.
+pub(in crate::cluster) fn named_or_not(
+    version: i16,
+    mut response: JoinGroupResponse,
+) -> JoinGroupResponse {
+    let name = response.protocol_name.take().filter(|name| !name.is_empty());
+    response.protocol_name = if version < 7 { Some(name.unwrap_or_default()) } else { name };
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::ResponseError;
 
+use super::validate::Refused;
+
 /// Bytes of a batch's header.
 pub(super) const HEADER_BYTES: usize = 61;
 const LENGTH_COUNTS_FROM: usize = 12;
@@ -37,30 +39,41 @@ pub(in super::super) struct Batch(Bytes);
 impl Batch {
     /// The only batch of what a client produces to one partition. What stands behind it and is no whole batch is
     /// ignored, as Kafka does.
-    pub(in super::super) fn only(records: &Bytes, version: i16) -> Result<Self, ResponseError> {
+    pub(in super::super) fn only(records: &Bytes, version: i16) -> Result<Self, Refused> {
         let mut rest = records.clone();
         let (magic, bytes) = next(&mut rest)?.ok_or(ResponseError::InvalidRecord)?;
         if magic != MAGIC {
-            return Err(ResponseError::InvalidRecord);
+            return Err(ResponseError::InvalidRecord.into());
         }
         if bytes.len() < HEADER_BYTES {
-            return Err(ResponseError::CorruptMessage);
+            return Err(ResponseError::CorruptMessage.into());
         }
         let batch = Self(bytes);
-        if version < 7 && batch.compression() == ZSTD {
-            return Err(ResponseError::UnsupportedCompressionType);
+        if version < 7 && batch.compression() >= ZSTD {
+            return Err(if batch.compression() == ZSTD {
+                ResponseError::UnsupportedCompressionType.into()
+            } else {
+                ResponseError::UnknownServerError.into()
+            });
         }
         match next(&mut rest)? {
-            Some(_) => Err(ResponseError::InvalidRecord),
+            Some(_) => Err(ResponseError::InvalidRecord.into()),
             None => Ok(batch),
         }
+    }
+
+    /// Whether what a client produces to one partition begins with a transactional batch.
+    pub(in super::super) fn is_transactional_in(records: &Bytes) -> bool {
+        records.len() >= HEADER_BYTES
+            && records[16].cast_signed() == MAGIC
+            && Self(records.clone()).is_transactional()
     }
 
     /// Every batch of what another log has given, such as the source of a mirror.
     pub(in super::super) fn all(records: &Bytes) -> Result<Vec<Self>, ResponseError> {
         let mut rest = records.clone();
         let mut batches = Vec::new();
-        while let Some((magic, bytes)) = next(&mut rest)? {
+        while let Some((magic, bytes)) = next(&mut rest).map_err(|refused| refused.error)? {
             let batch = Self(bytes);
             if magic != MAGIC || batch.0.len() < HEADER_BYTES || !batch.checksum_is_right() {
                 return Err(ResponseError::CorruptMessage);
@@ -240,20 +253,26 @@ pub(in super::super) struct Marker {
 }
 
 /// Takes off a batch of any format, as Kafka takes records apart; `None`: what is left is no whole batch.
-fn next(rest: &mut Bytes) -> Result<Option<(i8, Bytes)>, ResponseError> {
+fn next(rest: &mut Bytes) -> Result<Option<(i8, Bytes)>, Refused> {
     if rest.len() < LENGTH_COUNTS_FROM {
         return Ok(None);
     }
     let length = i32::from_be_bytes(rest[8..].first_chunk().copied().expect("four bytes"));
+    let corrupt = |message| {
+        let error = ResponseError::CorruptMessage;
+        Err(Refused { message: Some(message), ..error.into() })
+    };
     if length < LENGTH_MIN {
-        return Err(ResponseError::CorruptMessage);
+        return corrupt(format!(
+            "Record size {length} is less than the minimum record overhead ({LENGTH_MIN})"
+        ));
     }
     if rest.len() < UP_TO_MAGIC_BYTES {
         return Ok(None);
     }
     let magic = rest[16].cast_signed();
     if !(0..=MAGIC).contains(&magic) {
-        return Err(ResponseError::CorruptMessage);
+        return corrupt(format!("Invalid magic found in record: {magic}"));
     }
     let bytes = usize::try_from(length).expect("positive") + LENGTH_COUNTS_FROM;
     Ok((bytes <= rest.len()).then(|| (magic, rest.split_to(bytes))))

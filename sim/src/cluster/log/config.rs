@@ -54,7 +54,8 @@ impl LogConfig {
             after_max_ms: 0,
             isr_min: 1,
             retention_bytes: -1,
-            retention_ms: -1,
+            // Seven days, unless a setting in milliseconds, minutes or hours says otherwise.
+            retention_ms: 604_800_000,
             segment_bytes: 0,
         };
         for (name, broker_name) in NAMES {

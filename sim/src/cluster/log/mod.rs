@@ -126,11 +126,6 @@ impl Log {
         })
     }
 
-    /// Whether nothing was ever written, or nothing is left.
-    pub(super) fn is_empty(&self) -> bool {
-        self.batches.is_empty()
-    }
-
     /// The producers that the log knows, by id.
     pub(super) fn producers(&self) -> impl Iterator<Item = (i64, &Producer)> {
         self.producers.iter()
@@ -157,6 +152,16 @@ impl Log {
         self.stopped.remove(&replica);
     }
 
+    /// Replicas that stopped and have not caught up since.
+    pub(super) fn stopped_replicas(&self) -> impl Iterator<Item = BrokerId> {
+        self.stopped.keys().copied()
+    }
+
+    /// Whether a replica stopped and has not caught up since.
+    pub(super) fn is_stopped(&self, replica: BrokerId) -> bool {
+        self.stopped.contains_key(&replica)
+    }
+
     /// How far a replica has come.
     pub(super) fn end_of_replica(&self, replica: BrokerId) -> i64 {
         self.stopped.get(&replica).map_or(self.end, |end| *end.min(&self.end))
@@ -167,7 +172,9 @@ impl Log {
         let lowest = if self.stopped.is_empty() {
             self.end
         } else {
-            isr.iter().map(|replica| self.end_of_replica(*replica)).min().unwrap_or(self.end)
+            // With nobody in the ISR nothing becomes replicated.
+            let ends = isr.iter().map(|replica| self.end_of_replica(*replica));
+            ends.min().unwrap_or(self.high_watermark)
         };
         self.high_watermark = self.high_watermark.max(lowest);
         self.transactions.replicated(self.high_watermark);
@@ -342,7 +349,14 @@ impl Log {
         self.position = self.batches.back().map_or(self.position, Stored::end_position);
         self.end = to.max(self.start);
         self.high_watermark = self.high_watermark.min(self.end);
+        for end in self.stopped.values_mut() {
+            *end = (*end).min(self.end);
+        }
         self.epochs.truncate_end(to);
+        // What they have beyond is not what will be written there.
+        for end in self.stopped.values_mut() {
+            *end = (*end).min(self.end);
+        }
         // What the producers had written is learned again from what is left.
         self.producers = Producers::default();
         self.transactions = Transactions::default();

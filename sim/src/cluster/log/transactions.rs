@@ -8,7 +8,7 @@ pub(in super::super) struct Aborted {
     pub(in super::super) producer_id: i64,
     pub(in super::super) first_offset: i64,
     /// Of its marker.
-    last_offset: i64,
+    pub(in super::super) last_offset: i64,
     /// How far everything was decided when the marker came: no later abort concerns what is below.
     stable_offset: i64,
 }

@@ -17,6 +17,8 @@ const FAULTS_MAX: usize = 100;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Refused {
     pub(in super::super) error: ResponseError,
+    /// Where Kafka says more than the error does.
+    pub(in super::super) message: Option<String>,
     /// Which records are to blame, where single ones are.
     pub(in super::super) records: Vec<RecordFault>,
 }
@@ -30,7 +32,7 @@ pub(in super::super) struct RecordFault {
 
 impl From<ResponseError> for Refused {
     fn from(error: ResponseError) -> Self {
-        Self { error, records: Vec::new() }
+        Self { error, message: None, records: Vec::new() }
     }
 }
 
@@ -78,7 +80,11 @@ fn validate_records(batch: &Batch, config: &LogConfig, now_ms: i64) -> Result<i6
             }
             index += 1;
         });
-        walked.map_err(|_| Refused::from(ResponseError::InvalidRecord))?;
+        walked.map_err(|malformed| match malformed {
+            records::Malformed::Records => ResponseError::InvalidRecord,
+            // Kafka's own code falls over it.
+            records::Malformed::Number => ResponseError::UnknownServerError,
+        })?;
     } else {
         // The records are opaque; their first and their largest timestamp stand in the header.
         max_timestamp = batch.max_timestamp();
@@ -86,10 +92,20 @@ fn validate_records(batch: &Batch, config: &LogConfig, now_ms: i64) -> Result<i6
         faults.check_timestamp(batch.last_offset_delta(), max_timestamp);
     }
     match faults.refused {
-        Some(refused) => Err(refused),
+        Some(refused) => Err(Refused { message: Some(summary(&refused)), ..refused }),
         None if config.log_append_time => Ok(now_ms),
         None => Ok(max_timestamp),
     }
+}
+
+fn summary(refused: &Refused) -> String {
+    if refused.error == ResponseError::InvalidTimestamp {
+        return "One or more records have been rejected due to invalid timestamp".to_owned();
+    }
+    format!(
+        "One or more records have been rejected due to {} record errors in total",
+        refused.records.len()
+    )
 }
 
 /// The timestamp of a record.

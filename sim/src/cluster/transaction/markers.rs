@@ -5,12 +5,11 @@ use std::{collections::BTreeSet, mem, time::Duration};
 use kafka_protocol::{
     ResponseError,
     messages::{BrokerId, GroupId, TopicName, TransactionalId},
-    protocol::StrBytes,
 };
 
 use super::{
     super::{
-        Cluster, broker::BrokerState, coordinator::coordinator_partition, log::Marker, time::Time,
+        Cluster, broker::BrokerState, coordinator::OFFSETS_TOPIC, log::Marker, time::Time,
         timers::Timer, versions::Profile,
     },
     End, Ended, Initialise, Initialised, Patience, Producer, TopicPartition, TransactionVersion,
@@ -18,8 +17,6 @@ use super::{
 
 /// Between two attempts to write a marker to a partition whose leader is away.
 pub(super) const RETRY: Duration = Duration::from_millis(100);
-/// Where the offsets of groups are kept. It is no topic here, but transactions name its partitions.
-const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// The epoch of every coordinator.
 const COORDINATOR_EPOCH: i32 = 0;
 
@@ -52,11 +49,6 @@ impl Membership {
             5.. => Self::Implicit,
         }
     }
-}
-
-/// The partition of `__consumer_offsets` that a group's offsets go to.
-pub(in super::super) fn offsets_partition(group: &GroupId) -> TopicPartition {
-    (TopicName(StrBytes::from_static_str(OFFSETS_TOPIC)), coordinator_partition(group))
 }
 
 impl Cluster {
@@ -156,7 +148,7 @@ impl Cluster {
         group: &GroupId,
         membership: Membership,
     ) -> Result<(), ResponseError> {
-        self.join_transaction(now, id, producer, offsets_partition(group), membership)
+        self.join_transaction(now, id, producer, self.offsets_partition(group), membership)
     }
 
     fn join_transaction(
@@ -167,7 +159,8 @@ impl Cluster {
         partition: TopicPartition,
         membership: Membership,
     ) -> Result<(), ResponseError> {
-        let coordinator = self.coordinator_of(id).and_then(|broker| self.brokers.get(&broker));
+        let coordinator =
+            self.transaction_coordinator_of(id).and_then(|broker| self.brokers.get(&broker));
         if coordinator.is_none_or(|broker| broker.state != BrokerState::Running) {
             return Err(ResponseError::CoordinatorNotAvailable);
         }
@@ -264,7 +257,6 @@ impl Cluster {
             timestamp: now.ms(),
         };
         if partition.log.append_marker(&marker, partition.leader_epoch).is_ok() {
-            partition.log.replicated(&partition.isr);
             self.partition_changed(topic, index);
         }
         // One that the log refuses comes from a producer that was fenced there: Kafka gives it up too.

@@ -18,6 +18,8 @@
 //! Absent on purpose: the topic `__transaction_state` itself; coordinator epochs other than 0; `PrepareEpochFence` and
 //! `Dead`, which no client can observe; WriteTxnMarkers, which is for brokers among themselves.
 
+#[cfg(test)]
+pub(super) mod client;
 mod markers;
 mod producer_ids;
 mod state;
@@ -34,7 +36,7 @@ use kafka_protocol::{
 
 use super::{settings::Settings, time::Time};
 
-pub(super) use markers::{Membership, offsets_partition};
+pub(super) use markers::Membership;
 pub(super) use producer_ids::{NO_PRODUCER_EPOCH, NO_PRODUCER_ID, Producer, ProducerIds};
 use state::{Ended, Initialised};
 pub(super) use state::{TopicPartition, Transaction, TransactionState, TransactionVersion};

@@ -89,7 +89,7 @@ pub(in super::super) struct Transaction {
     pub(in super::super) started: Option<Time>,
     /// In the transaction, or while it ends: those that still lack their marker.
     pub(in super::super) partitions: BTreeSet<TopicPartition>,
-    /// The id before the last change of it.
+    /// The id before the last step, if that step has changed it.
     previous_producer_id: i64,
     /// The epoch before the last bump, if its holder may ask for that bump again.
     previous_epoch: i16,
@@ -163,15 +163,18 @@ impl Transaction {
 
     fn raise_epoch(&mut self, expected: Option<i16>) -> Result<(), ResponseError> {
         let current = self.producer.epoch;
-        self.previous_epoch = match expected {
-            None => NO_PRODUCER_EPOCH,
-            Some(expected) if current == NO_PRODUCER_EPOCH || expected == current => current,
-            // A repetition of the request that raised it, whose answer was lost.
-            Some(expected) if expected == self.previous_epoch => return Ok(()),
+        // A repetition of the request that raised it, whose answer was lost, finds it raised.
+        let (previous, next) = match expected {
+            None => (NO_PRODUCER_EPOCH, current + 1),
+            Some(expected) if current == NO_PRODUCER_EPOCH || expected == current => {
+                (current, current + 1)
+            }
+            Some(expected) if expected == self.previous_epoch => (self.previous_epoch, current),
             Some(_) => return Err(ResponseError::ProducerFenced),
         };
         self.previous_producer_id = self.producer.id;
-        self.producer.epoch = current + 1;
+        self.previous_epoch = previous;
+        self.producer.epoch = next;
         Ok(())
     }
 
@@ -196,6 +199,7 @@ impl Transaction {
             self.started = Some(now);
         }
         self.partitions.extend(partitions.iter().map(owned));
+        self.previous_producer_id = self.producer.id;
         self.last_update = now;
         Ok(true)
     }
@@ -331,6 +335,7 @@ impl Transaction {
     fn prepare(&mut self, now: Time, commit: bool) {
         self.state =
             if commit { TransactionState::PrepareCommit } else { TransactionState::PrepareAbort };
+        self.previous_producer_id = self.producer.id;
         self.last_update = now;
     }
 

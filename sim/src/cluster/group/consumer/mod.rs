@@ -10,8 +10,8 @@
 //! Invariants: no partition is with two members; a member's epoch is at most the epoch of the target; a member
 //! that does not give up in time is removed.
 //!
-//! Absent on purpose: regular expressions are resolved in the heartbeat that brings them; Kafka does it a moment
-//! later and looks at new topics every ten minutes at the latest.
+//! A regular expression is resolved after the heartbeat that brings it, so its topics come with the next one.
+//! Unlike Kafka, which looks for topics that match anew now and then, this looks at every heartbeat.
 
 mod member;
 mod pattern;
@@ -27,7 +27,7 @@ use kafka_protocol::{ResponseError, messages::TopicName, protocol::StrBytes};
 use uuid::Uuid;
 
 pub(in crate::cluster) use member::Member;
-pub(in crate::cluster) use pattern::Pattern;
+pub(in crate::cluster) use pattern::{Pattern, PatternChange};
 
 use super::{
     Refusal, Rules,
@@ -64,6 +64,8 @@ impl TopicView for Topics {
 /// A group of the KIP-848 protocol.
 #[derive(Debug, Default)]
 pub(in crate::cluster) struct ConsumerGroup {
+    /// For what is said to clients.
+    name: StrBytes,
     epoch: i32,
     /// The group epoch that the target was made for.
     target_epoch: i32,
@@ -84,8 +86,7 @@ pub(in crate::cluster) struct Heartbeat {
     pub(in crate::cluster) client_host: StrBytes,
     pub(in crate::cluster) rebalance_timeout: Option<Duration>,
     pub(in crate::cluster) topics: Option<BTreeSet<TopicName>>,
-    /// `Some(None)`: no longer any.
-    pub(in crate::cluster) pattern: Option<Option<Pattern>>,
+    pub(in crate::cluster) pattern: PatternChange,
     pub(in crate::cluster) assignor: Option<Assignor>,
     /// What the member reads; given when that has changed.
     pub(in crate::cluster) owned: Option<Assignment>,
@@ -100,6 +101,10 @@ pub(in crate::cluster) struct Beat {
 }
 
 impl ConsumerGroup {
+    pub(in crate::cluster) fn new(name: &StrBytes) -> Self {
+        Self { name: super::own(name), ..Self::default() }
+    }
+
     pub(in crate::cluster) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
@@ -164,16 +169,19 @@ impl ConsumerGroup {
         }
         let id = beat.member_id.clone();
         let joins = beat.epoch == JOINING;
-        self.find_or_join(&beat)?;
+        let is_new = self.find_or_join(&beat)?;
         let full = beat.rebalance_timeout.is_some()
-            && (beat.topics.is_some() || beat.pattern.is_some())
+            && (beat.topics.is_some() || beat.pattern != PatternChange::Kept)
             && beat.owned.is_some();
         let owned = beat.owned.clone();
+        for member in self.members.values_mut() {
+            member.resolve(topics);
+        }
         let changed = self.members.get_mut(&id).is_some_and(|member| {
             member.session_until = now + rules.consumer_session;
             member.update(beat)
         });
-        self.follow_topics(topics, changed);
+        self.follow_topics(topics, is_new || changed);
         let before = self.members.get(&id).map(|member| member.assigned.clone());
         self.reconcile(now, &id, owned.as_ref());
         let Some(member) = self.members.get(&id) else {
@@ -183,8 +191,8 @@ impl ConsumerGroup {
         Ok(Beat { epoch: member.epoch, assignment: news.then(|| member.assigned.clone()) })
     }
 
-    /// The member that this heartbeat is of; a joining one is added.
-    fn find_or_join(&mut self, beat: &Heartbeat) -> Result<(), Refusal> {
+    /// Finds the member that this heartbeat is of. A joining one is added; `true`: and takes nobody's place.
+    fn find_or_join(&mut self, beat: &Heartbeat) -> Result<bool, Refusal> {
         let id = &beat.member_id;
         let joins = beat.epoch == JOINING;
         let holder = beat.instance.as_ref().and_then(|instance| self.holder_of(instance));
@@ -211,21 +219,27 @@ impl ConsumerGroup {
                 return Err(Refusal::new(ResponseError::UnknownMemberId, message));
             }
             (Some(_), None) => {
+                let known = self.members.contains_key(id);
                 self.members.entry(id.clone()).or_default();
+                return Ok(!known);
             }
             (_, _) => match self.members.get(id) {
                 Some(member) => member.check_epoch(beat.epoch, beat.owned.as_ref())?,
                 None if joins => {
                     self.members.insert(id.clone(), Member::default());
+                    return Ok(true);
                 }
                 None => return Err(self.unknown(id)),
             },
         }
-        Ok(())
+        Ok(false)
     }
 
     fn unknown(&self, id: &StrBytes) -> Refusal {
-        Refusal::new(ResponseError::UnknownMemberId, format!("Member {id} is not a member."))
+        Refusal::new(
+            ResponseError::UnknownMemberId,
+            format!("Member {id} is not a member of group {}.", self.name),
+        )
     }
 
     fn holder_of(&self, instance: &StrBytes) -> Option<&StrBytes> {
@@ -247,9 +261,6 @@ impl ConsumerGroup {
 
     /// Makes a new target when subscriptions or the topics behind them are no longer those of the last one.
     fn follow_topics(&mut self, topics: &impl TopicView, changed: bool) {
-        for member in self.members.values_mut() {
-            member.resolve(topics);
-        }
         let names: BTreeSet<&TopicName> =
             self.members.values().flat_map(Member::subscription).collect();
         let found: BTreeMap<_, _> =
@@ -325,6 +336,29 @@ impl ConsumerGroup {
         Ok(())
     }
 
+    /// An administrator removes a member, by its id or by its instance.
+    pub(in crate::cluster) fn remove_member(
+        &mut self,
+        id: &StrBytes,
+        instance: Option<&StrBytes>,
+    ) -> Result<(), ResponseError> {
+        let id = match instance {
+            None => id.clone(),
+            Some(instance) => {
+                let holder = self.holder_of(instance).ok_or(ResponseError::UnknownMemberId)?;
+                if !id.is_empty() && holder != id {
+                    return Err(ResponseError::FencedInstanceId);
+                }
+                holder.clone()
+            }
+        };
+        if !self.members.contains_key(&id) {
+            return Err(ResponseError::UnknownMemberId);
+        }
+        self.remove(&id);
+        Ok(())
+    }
+
     fn remove(&mut self, id: &StrBytes) {
         self.members.remove(id);
         self.target.remove(id);
@@ -341,6 +375,10 @@ impl ConsumerGroup {
         knows_epochs: bool,
     ) -> Result<(), ResponseError> {
         if epoch < 0 && self.is_empty() {
+            return Ok(());
+        }
+        if in_transaction && epoch < 0 && id.is_empty() {
+            // Old producers cannot say for which member they commit.
             return Ok(());
         }
         let member = self.members.get(id).ok_or(ResponseError::UnknownMemberId)?;

@@ -1,0 +1,7 @@
+//! Requests and answers of the administrative APIs, as transcripts and at random.
+
+mod admin;
+mod random;
+mod story;
+
+pub(in super::super) use story::{Heard, Story, text, topic};
