@@ -91,6 +91,7 @@ pub enum Output {
 }
 
 /// A cluster.
+#[expect(clippy::struct_field_names, reason = "a cluster's id is called that in the protocol")]
 pub struct Cluster {
     name: String,
     seed: u64,
