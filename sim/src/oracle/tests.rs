@@ -275,25 +275,18 @@ fn marks_are_reached_by_what_they_are_about() {
     story.at(6, "east", What::ReadOnlyRefused);
     story.at(7, "east", What::LeaderMoved { topic: "t".into(), partition: 0 });
     story.at(8, "east", What::MemberExpired { group: "g".into() });
-    story.at(9, "gateway-1", What::Fenced { answered: true });
-    story.at(10, "gateway-1", What::Fenced { answered: false });
+    story.at(9, "gateway-1", What::FenceAnswered);
     story.at(11, "gateway-1", What::GatewayDied);
     story.at(12, "mirror", What::MirrorCut { unreplicated: 3 });
     let reset = What::Reset { group: "g".into(), position: position(0), reason: reason("r") };
     story.at(13, "c", reset);
     story.at(14, "c", assigned());
     story.at(15, "c", assigned());
-    let What::Route { route, domain, phase, fence, .. } = route(None, 0, 0) else { unreachable!() };
-    let switched = What::Route {
-        route,
-        domain,
-        phase,
-        fence,
-        sessions: 1,
-        in_flight: 0,
-        parked_bytes: 0,
-        revision: 2,
-    };
+    story.at(15, "gateway-1", route(None, 0, 0));
+    let mut switched = route(Some("hold"), 0, 1);
+    if let What::Route { domain, .. } = &mut switched {
+        *domain = "west".into();
+    }
     story.at(16, "gateway-1", switched);
     story.at(17, "p", What::Sent { number: 1 });
     let reached = story.judge().marks;

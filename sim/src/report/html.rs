@@ -1,8 +1,12 @@
 //! One self-contained page: no script, no network, readable in light and dark.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::fmt::Write as _;
 
-use super::{Outcome, series::Series, text};
+use super::{
+    Outcome,
+    series::{Band, Series},
+    text,
+};
 
 /// Width of the drawing in its own units; it scales with the window.
 const WIDTH: f64 = 1000.0;
@@ -30,6 +34,11 @@ th { color: var(--dim); font-weight: 500; } .ok { color: var(--c); } .no { color
 svg { width: 100%; height: auto; } svg text { fill: var(--ink); font: 11px system-ui, sans-serif; }
 svg .dim { fill: var(--dim); } code { font-size: .9em; }
 ";
+
+#[expect(clippy::cast_precision_loss, reason = "shown to a tenth")]
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1e3
+}
 
 /// Text with what HTML would take for markup escaped.
 fn escape(text: &str) -> String {
@@ -135,15 +144,15 @@ fn margins(out: &mut String, outcome: &Outcome) {
             ("no", format!("exceeded {} times", margin.exceeded))
         } else {
             let left = margin.limit_ms.saturating_sub(margin.longest_ms);
-            ("ok", format!("{:.1} s left", left as f64 / 1e3))
+            ("ok", format!("{:.1} s left", seconds(left)))
         };
         let _ = write!(
             out,
             "<tr><td>{}<td><code>{}</code><td>{:.1} s<td>{:.1} s<td class=\"{class}\">{state}",
             escape(&margin.who),
             escape(&margin.setting),
-            margin.limit_ms as f64 / 1e3,
-            margin.longest_ms as f64 / 1e3
+            seconds(margin.limit_ms),
+            seconds(margin.longest_ms)
         );
     }
     out.push_str("</table>");
@@ -153,7 +162,7 @@ fn happened(out: &mut String, outcome: &Outcome) {
     let series = Series::of(outcome);
     out.push_str("<h2>What happened</h2><table><tr><th>at<th>who<th>what");
     for (at_ms, who, what) in &series.notes {
-        let at = *at_ms as f64 / 1e3;
+        let at = seconds(*at_ms);
         let _ = write!(out, "<tr><td>{at:.1} s<td>{}<td>{}", escape(who), escape(what));
     }
     out.push_str("</table>");
@@ -202,7 +211,7 @@ impl Canvas<'_> {
     }
 
     /// Which domain a route points at, and where it is fenced.
-    fn bands(&mut self, name: &str, bands: &[(usize, Arc<str>, Option<Arc<str>>)], steps: usize) {
+    fn bands(&mut self, name: &str, bands: &[Band], steps: usize) {
         self.name(name, BAND);
         let mut domains: Vec<&str> = bands.iter().map(|(_, domain, _)| &**domain).collect();
         domains.sort_unstable();
