@@ -65,6 +65,7 @@ pub(super) struct Wanted {
 }
 
 /// A client's view of its cluster.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Metadata {
     library: Library,
     backoff: Backoff,
@@ -197,12 +198,6 @@ impl Metadata {
     /// Asks for a description of everything, because something the client believed has proved wrong.
     pub(super) fn request_update(&mut self) {
         self.need_full = true;
-    }
-
-    /// As [`Self::request_update`], and what was asked in vain before does not count.
-    pub(super) fn request_fresh_update(&mut self) {
-        self.need_full = true;
-        self.equivalent = 0;
     }
 
     /// A response names the epoch of a leader: newer than known, it calls for an update.

@@ -74,7 +74,7 @@ impl Producer {
                 Some(_) => queue.first_outstanding() == Some(batch.id),
                 None => {
                     let stale = queue.sequences.producer != self.identity.current;
-                    !queue.sequences.unresolved && !(stale && queue.has_outstanding())
+                    !(queue.sequences.unresolved || stale && queue.has_outstanding())
                 }
             },
             // Before something is sent again, everything in flight is waited for.

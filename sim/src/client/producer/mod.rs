@@ -98,7 +98,6 @@ pub struct Producer {
     waiting: VecDeque<Waiting>,
     /// When the first of those that wait began to block the application.
     blocked_since: Option<Time>,
-    metadata_seen: u64,
     buffered_bytes: usize,
     buffered_records: usize,
     next_number: u64,
@@ -132,7 +131,6 @@ impl Producer {
             active: BTreeSet::new(),
             waiting: VecDeque::new(),
             blocked_since: None,
-            metadata_seen: 0,
             buffered_bytes: 0,
             buffered_records: 0,
             next_number: 0,
