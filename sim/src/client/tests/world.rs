@@ -11,8 +11,10 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
     messages::{
-        ApiKey, CreateTopicsRequest, RequestHeader, ResponseHeader, TopicName,
+        ApiKey, CreateTopicsRequest, GroupId, OffsetCommitRequest, RequestHeader, ResponseHeader,
+        TopicName,
         create_topics_request::{CreatableReplicaAssignment, CreatableTopic},
+        offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
     },
     protocol::{Decodable, Encodable, HeaderVersion, Request},
 };
@@ -212,15 +214,41 @@ impl World {
             .with_assignments(vec![assignment]);
         let request =
             CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
-        let response = self.ask(cluster, &request, 7);
+        let response = self.ask(cluster, 1, &request, 7);
         assert_eq!(response.topics[0].error_code, 0, "the topic is created");
     }
 
-    /// Asks a cluster's first broker something that it answers at once.
-    fn ask<R: Request>(&mut self, cluster: usize, request: &R, version: i16) -> R::Response {
+    /// Commits an offset of `orders` for a group without members, as a synchronisation of offsets does.
+    pub(super) fn commit_for(&mut self, cluster: usize, group: &str, offset: i64) {
+        let partition = OffsetCommitRequestPartition::default()
+            .with_committed_offset(offset)
+            .with_committed_metadata(Some("".into()));
+        let topic = OffsetCommitRequestTopic::default()
+            .with_name(TopicName("orders".into()))
+            .with_partitions(vec![partition]);
+        let request = OffsetCommitRequest::default()
+            .with_group_id(GroupId(group.to_owned().into()))
+            .with_generation_id_or_member_epoch(-1)
+            .with_topics(vec![topic]);
+        // One of them coordinates the group.
+        let mut brokers = 1..=2;
+        let committed = brokers.any(|broker| {
+            self.ask(cluster, broker, &request, 8).topics[0].partitions[0].error_code == 0
+        });
+        assert!(committed, "somebody coordinates `{group}`");
+    }
+
+    /// Asks a broker something that it answers at once.
+    fn ask<R: Request>(
+        &mut self,
+        cluster: usize,
+        broker: i32,
+        request: &R,
+        version: i16,
+    ) -> R::Response {
         self.drain_clusters();
         let now = self.now;
-        let peer = self.clusters[cluster].open(1, "test").expect("it runs");
+        let peer = self.clusters[cluster].open(broker, "test").expect("it runs");
         let header = RequestHeader::default()
             .with_request_api_key(R::KEY)
             .with_request_api_version(version)
