@@ -136,7 +136,8 @@ impl Metadata {
 
     /// The client works with this topic from now on.
     pub(super) fn add_topic(&mut self, topic: &TopicName) {
-        if self.interest.insert(topic.clone()) {
+        if !self.interest.contains(topic) {
+            self.interest.insert(topic.clone());
             self.new_topics.insert(topic.clone());
             self.allowed_from = Time::default();
             self.equivalent = 0;

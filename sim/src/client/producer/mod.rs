@@ -288,7 +288,10 @@ impl Producer {
     /// The queue that a record belongs to.
     fn choose(&mut self, now: Time, send: &Send, partitions: usize) -> usize {
         let library = self.base.library();
-        let topic = self.topics.entry(send.topic.clone()).or_default();
+        if !self.topics.contains_key(&send.topic) {
+            self.topics.insert(send.topic.clone(), TopicQueues::default());
+        }
+        let topic = self.topics.get_mut(&send.topic).expect("it is there now");
         let asked = send.partition.and_then(|index| usize::try_from(index).ok());
         let index = if let Some(asked) = asked {
             asked
@@ -348,8 +351,7 @@ impl Producer {
             transaction.joined(place);
         }
         if java {
-            let topic = self.queues[place].topic.clone();
-            let topic = self.topics.get_mut(&topic).expect("it has this queue");
+            let topic = self.topics.get_mut(&self.queues[place].topic).expect("it has this queue");
             topic.sticky.appended(bytes, self.settings.batch_bytes, is_first || woke);
         }
         if woke { Queued::Woke } else { Queued::Appended }

@@ -3,6 +3,7 @@
 mod consumer;
 mod epochs;
 mod moved;
+mod outages;
 mod producer;
 mod transactions;
 mod view;

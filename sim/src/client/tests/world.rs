@@ -11,10 +11,11 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
     messages::{
-        ApiKey, CreateTopicsRequest, GroupId, OffsetCommitRequest, RequestHeader, ResponseHeader,
-        TopicName,
+        ApiKey, CreateTopicsRequest, GroupId, OffsetCommitRequest, ProduceRequest, RequestHeader,
+        ResponseHeader, TopicName,
         create_topics_request::{CreatableReplicaAssignment, CreatableTopic},
         offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
+        produce_request::{PartitionProduceData, TopicProduceData},
     },
     protocol::{Decodable, Encodable, HeaderVersion, Request},
 };
@@ -236,6 +237,20 @@ impl World {
             self.ask(cluster, broker, &request, 8).topics[0].partitions[0].error_code == 0
         });
         assert!(committed, "somebody coordinates `{group}`");
+    }
+
+    /// Writes records to the first partition of `orders`; what the broker said.
+    pub(super) fn produce(&mut self, cluster: usize, records: Bytes) -> i16 {
+        let partition = PartitionProduceData::default().with_records(Some(records));
+        let topic = TopicProduceData::default()
+            .with_name(TopicName("orders".into()))
+            .with_partition_data(vec![partition]);
+        let request = ProduceRequest::default()
+            .with_acks(1)
+            .with_timeout_ms(30_000)
+            .with_topic_data(vec![topic]);
+        let response = self.ask(cluster, 1, &request, 9);
+        response.responses[0].partition_responses[0].error_code
     }
 
     /// Asks a broker something that it answers at once.
