@@ -361,8 +361,12 @@ impl Metadata {
             Library::Java => None,
             Library::Librdkafka => self.cluster_id.take(),
         };
-        self.topics.clear();
-        if self.library == Library::Librdkafka {
+        if self.library == Library::Java {
+            self.topics.clear();
+        } else {
+            // Its topics stay, without leaders: records are still given to partitions.
+            let partitions = self.topics.values_mut().flat_map(|topic| &mut topic.partitions);
+            partitions.for_each(|it| *it = Partition { leader: None, epoch: None });
             self.last_epochs.clear();
             if self.scans_topics {
                 let scan = u64::try_from(TOPIC_SCAN_INTERVAL.as_micros()).expect("a second");

@@ -75,6 +75,8 @@ struct Waiting {
     number: u64,
     send: Send,
     since: Time,
+    /// The topic was known: it is room that it waits for.
+    wants_room: bool,
 }
 
 /// Partitions of one topic.
@@ -242,7 +244,7 @@ impl Producer {
         if self.waiting.is_empty() {
             self.blocked_since = Some(now);
         }
-        self.waiting.push_back(Waiting { number, send, since: now });
+        self.waiting.push_back(Waiting { number, send, since: now, wants_room: false });
         true
     }
 
@@ -408,15 +410,16 @@ impl Producer {
 
     /// Queues what waited for metadata or room, and fails what has waited too long.
     fn admit_waiting(&mut self, now: Time) {
-        while let Some(first) = self.waiting.front() {
+        while let Some(first) = self.waiting.front_mut() {
+            first.wants_room |= self.base.metadata.topic(&first.send.topic).is_some();
+            let wants_room = first.wants_room;
             let (number, send, since) = (first.number, first.send.clone(), first.since);
             let reason = match self.try_queue(now, number, &send) {
                 Queued::Appended | Queued::Woke => None,
                 Queued::Failed(reason) => Some(reason),
                 Queued::Wait if self.waiting_is_over(now, since, &send.topic) => {
-                    let known = self.base.metadata.topic(&send.topic).is_some();
                     Some(match self.base.library() {
-                        Library::Java if known => FailureReason::BufferFull,
+                        Library::Java if wants_room => FailureReason::BufferFull,
                         Library::Librdkafka if self.base.metadata.error(&send.topic).is_none() => {
                             FailureReason::DeliveryTimeout
                         }

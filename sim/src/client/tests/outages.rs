@@ -42,7 +42,7 @@ fn outage(library: Library, route: Route, duration: Duration) -> Outcome {
     send_for(&mut world, duration);
     let dials = world.dials[&client] - dialled;
     let end = world.now;
-    world.route_all(|port| Route::To(1, i32::from(port)));
+    world.move_to(1);
     send_for(&mut world, 20 * SECOND);
     world.run(20 * SECOND);
     let is_acknowledged = |event: &Event| matches!(event, Event::Acknowledged { .. });
