@@ -379,3 +379,6 @@ impl Metadata {
         self.sought_since = Some(now);
     }
 }
+
+#[cfg(test)]
+mod tests;

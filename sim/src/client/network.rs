@@ -387,3 +387,6 @@ impl<T> Network<T> {
         self.happenings.push_back(Happening::Disconnected { node: id, breakage, newly_down });
     }
 }
+
+#[cfg(test)]
+mod tests;
