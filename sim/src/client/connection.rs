@@ -192,12 +192,11 @@ impl<T> Connection<T> {
             let expires = now + timeout;
             self.in_flight.push_back(InFlight { correlation_id, key, version, expires, purpose });
         }
-        let client_id = StrBytes::from_string(settings.client_id.clone());
         let header = RequestHeader::default()
             .with_request_api_key(R::KEY)
             .with_request_api_version(version)
             .with_correlation_id(correlation_id)
-            .with_client_id(Some(client_id));
+            .with_client_id(Some(settings.client_id.clone()));
         let body = request.compute_size(version).unwrap_or_default();
         let mut frame =
             BytesMut::with_capacity(LENGTH_BYTES + 16 + settings.client_id.len() + body);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kafka_protocol::protocol::StrBytes;
+
 use super::{Library, Properties, PropertyError};
 
 /// Waits that grow: `initial · factor^attempt`, drawn between `1 − below` and `1 + above`, at most `max`.
@@ -43,7 +45,7 @@ pub enum RecoveryStrategy {
 pub(in super::super) struct CommonSettings {
     pub(in super::super) library: Library,
     pub(in super::super) bootstrap: Vec<(String, u16)>,
-    pub(in super::super) client_id: String,
+    pub(in super::super) client_id: StrBytes,
     pub(in super::super) reconnect: Backoff,
     pub(in super::super) setup_timeout: Backoff,
     pub(in super::super) idle_max: Option<Duration>,
@@ -227,7 +229,7 @@ impl CommonSettings {
         Ok(Self {
             library: properties.library,
             bootstrap: bootstrap(properties.text("bootstrap.servers"))?,
-            client_id: properties.text("client.id").to_owned(),
+            client_id: StrBytes::from_string(properties.text("client.id").to_owned()),
             reconnect: Backoff {
                 initial: reconnect_initial,
                 max: reconnect_max.max(reconnect_initial),

@@ -229,8 +229,8 @@ impl Producer {
         match self.base.library() {
             Library::Java => self.resolve_sequences(),
             Library::Librdkafka => {
-                let in_flight = self.queues.iter().any(|queue| !queue.in_flight.is_empty());
-                if self.identity.draining && !in_flight {
+                let in_flight = |queue: &Queue| !queue.in_flight.is_empty();
+                if self.identity.draining && !self.queues.iter().any(in_flight) {
                     self.identity.draining = false;
                     self.identity.rewrite = (0..self.queues.len()).collect();
                 }

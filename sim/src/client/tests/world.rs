@@ -11,13 +11,13 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
     messages::{
-        ApiKey, CreateTopicsRequest, GroupId, OffsetCommitRequest, ProduceRequest, RequestHeader,
-        ResponseHeader, TopicName,
+        ApiKey, CreateTopicsRequest, FetchRequest, GroupId, OffsetCommitRequest, ProduceRequest,
+        RequestHeader, ResponseHeader, TopicName,
         create_topics_request::{CreatableReplicaAssignment, CreatableTopic},
         offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
         produce_request::{PartitionProduceData, TopicProduceData},
     },
-    protocol::{Decodable, Encodable, HeaderVersion, Request},
+    protocol::{Decodable, Encodable, HeaderVersion, Request, decode_request_header_from_buffer},
 };
 
 use super::super::{
@@ -107,6 +107,7 @@ pub(super) struct World {
     /// Dials, by client.
     pub(super) dials: BTreeMap<usize, usize>,
     requests: BTreeMap<(usize, i16), usize>,
+    last_fetches: BTreeMap<usize, Bytes>,
     /// What clients do not get to see.
     pub(super) view: View,
     wakes: BTreeMap<Time, usize>,
@@ -138,6 +139,7 @@ impl World {
             events: Vec::new(),
             dials: BTreeMap::new(),
             requests: BTreeMap::new(),
+            last_fetches: BTreeMap::new(),
             view: View::default(),
             wakes: BTreeMap::new(),
         }
@@ -188,6 +190,22 @@ impl World {
 
     pub(super) fn command(&mut self, client: usize, command: Command) {
         self.input(client, Input::Command(command));
+    }
+
+    /// How many partitions a consumer holds.
+    pub(super) fn held(&self, client: usize) -> usize {
+        match &self.clients[client] {
+            Machine::Consumer(consumer) => consumer.positions().count(),
+            Machine::Producer(_) => 0,
+        }
+    }
+
+    /// How many partitions the last fetch of a client named.
+    pub(super) fn last_fetch_partitions(&self, client: usize) -> Option<usize> {
+        let mut frame = self.last_fetches.get(&client)?.clone();
+        let header = decode_request_header_from_buffer(&mut frame).ok()?;
+        let request = FetchRequest::decode(&mut frame, header.request_api_version).ok()?;
+        Some(request.topics.iter().map(|topic| topic.partitions.len()).sum())
     }
 
     /// How many requests of an API have arrived from a client.
@@ -385,6 +403,9 @@ impl World {
                     let link = self.links.get_mut(&link).expect("it was just found");
                     let key = i16::from_be_bytes([frame[0], frame[1]]);
                     *self.requests.entry((link.client, key)).or_default() += 1;
+                    if key == ApiKey::Fetch as i16 {
+                        self.last_fetches.insert(link.client, frame.clone());
+                    }
                     link.pending.asked(&frame);
                     self.clusters[cluster].handle_frame(self.now, peer, frame);
                 }
