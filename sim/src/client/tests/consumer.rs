@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use kafka_protocol::messages::ApiKey;
+
 use super::{
     super::{Command, Event, Library, ResetCause, record::Numbered},
     world::{Route, World},
@@ -222,5 +224,23 @@ fn fetches_go_on_within_a_session_in_java_and_are_complete_each_time_in_librdkaf
         let client = world.consumer(library, "one", EARLIEST);
         world.run(20 * SECOND);
         assert_eq!(world.last_fetch_partitions(client), Some(partitions), "{library:?}");
+    }
+}
+
+/// What an idle consumer costs a broker, and a rehearsal.
+#[test]
+fn an_idle_consumer_fetches_twice_a_second_and_beats_every_three() {
+    for library in BOTH {
+        let mut world = World::new(&[1], &[]);
+        written(&mut world, 1);
+        let client = world.consumer(library, "one", EARLIEST);
+        world.run(10 * SECOND);
+        let fetches = world.requests(client, ApiKey::Fetch);
+        let heartbeats = world.requests(client, ApiKey::Heartbeat);
+        world.run(60 * SECOND);
+        let fetches = world.requests(client, ApiKey::Fetch) - fetches;
+        let heartbeats = world.requests(client, ApiKey::Heartbeat) - heartbeats;
+        assert!((115..=120).contains(&fetches), "{library:?}: {fetches}");
+        assert!((19..=20).contains(&heartbeats), "{library:?}: {heartbeats}");
     }
 }
