@@ -48,12 +48,15 @@ struct Direct<M> {
     now: Time,
     open: Vec<(client::ConnectionId, cluster::ConnectionId)>,
     acknowledged: usize,
+    /// Requests that the cluster has got.
+    requests: usize,
 }
 
 impl<M: Machine> Direct<M> {
     fn new(machine: M) -> Self {
         let cluster = Cluster::new(ClusterSpec::new("bench", 7, "kafka", 1..=1));
-        let mut direct = Self { machine, cluster, now: START, open: Vec::new(), acknowledged: 0 };
+        let mut direct =
+            Self { machine, cluster, now: START, open: Vec::new(), acknowledged: 0, requests: 0 };
         direct.input(Input::Time);
         direct
     }
@@ -72,6 +75,7 @@ impl<M: Machine> Direct<M> {
                     client::Output::Send { connection, frame } => {
                         let known = self.open.iter().find(|(id, _)| *id == connection);
                         let peer = known.expect("it was dialled").1;
+                        self.requests += 1;
                         self.cluster.handle_frame(self.now, peer, frame.slice(4..));
                     }
                     client::Output::Close { connection } => {
@@ -89,11 +93,15 @@ impl<M: Machine> Direct<M> {
 
     fn drain(&mut self, inputs: &mut VecDeque<Input>) {
         while let Some(output) = self.cluster.poll_output() {
-            if let cluster::Output::Send { connection, frame } = output
-                && let Some((id, _)) = self.open.iter().find(|(_, peer)| *peer == connection)
-            {
-                inputs.push_back(Input::Frame(*id, frame.slice(4..)));
-            }
+            let (cluster::Output::Send { connection, .. }
+            | cluster::Output::Close { connection, .. }) = output;
+            let Some((id, _)) = self.open.iter().find(|(_, peer)| *peer == connection) else {
+                continue;
+            };
+            inputs.push_back(match output {
+                cluster::Output::Send { frame, .. } => Input::Frame(*id, frame.slice(4..)),
+                cluster::Output::Close { .. } => Input::Closed(*id),
+            });
         }
     }
 
@@ -159,7 +167,13 @@ fn idle(criterion: &mut Criterion) {
     direct.run(Duration::from_secs(10));
     assert_eq!(direct.machine.positions().count(), 1, "the consumer has its partition");
     criterion.bench_function("a consumer without records, one simulated second", |bencher| {
-        bencher.iter(|| direct.run(Duration::from_secs(1)));
+        let (before, mut seconds) = (direct.requests, 0);
+        bencher.iter(|| {
+            seconds += 1;
+            direct.run(Duration::from_secs(1));
+        });
+        let requests = direct.requests - before;
+        assert!(requests >= 2 * seconds, "{requests} requests in {seconds} s");
     });
 }
 

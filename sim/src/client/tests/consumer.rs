@@ -244,3 +244,32 @@ fn an_idle_consumer_fetches_twice_a_second_and_beats_every_three() {
         assert!((19..=20).contains(&heartbeats), "{library:?}: {heartbeats}");
     }
 }
+
+/// Connections that are closed when they are idle, metadata that ages: none of it stops a client.
+#[test]
+fn clients_go_on_for_hours() {
+    for library in BOTH {
+        for protocol in ["classic", "consumer"] {
+            let mut world = World::new(&[1], &[]);
+            let producer = written(&mut world, 1);
+            let properties = format!("{EARLIEST}group.protocol={protocol}");
+            let client = world.consumer(library, "one", &properties);
+            for hour in 1..=3 {
+                world.run(3600 * SECOND);
+                let before = world.requests(client, ApiKey::Fetch);
+                world.send(producer, "orders");
+                world.run(60 * SECOND);
+                let fetches = world.requests(client, ApiKey::Fetch) - before;
+                assert!(
+                    (100..130).contains(&fetches),
+                    "{library:?} {protocol}: {fetches} in hour {hour}"
+                );
+                assert_eq!(
+                    consumed(&world, &[client]),
+                    once_each(1 + hour),
+                    "{library:?} {protocol}"
+                );
+            }
+        }
+    }
+}
