@@ -62,7 +62,11 @@ impl<M: Machine> Direct<M> {
     }
 
     fn input(&mut self, input: Input) {
-        let mut inputs = VecDeque::from([input]);
+        self.handle(VecDeque::from([input]));
+    }
+
+    /// One after the other, and what they lead to behind them: answers keep their order.
+    fn handle(&mut self, mut inputs: VecDeque<Input>) {
         while let Some(input) = inputs.pop_front() {
             self.machine.input(self.now, input);
             while let Some(output) = self.machine.output() {
@@ -114,11 +118,10 @@ impl<M: Machine> Direct<M> {
             };
             self.now = self.now.max(next);
             self.cluster.handle_time(self.now);
-            let mut inputs = VecDeque::from([Input::Time]);
+            let mut inputs = VecDeque::new();
             self.drain(&mut inputs);
-            for input in inputs {
-                self.input(input);
-            }
+            inputs.push_back(Input::Time);
+            self.handle(inputs);
         }
         self.now = end;
     }

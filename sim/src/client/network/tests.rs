@@ -210,6 +210,7 @@ fn bytes_that_answer_nothing_close_the_connection() {
        0 ms  ready
        0 ms  send 0 Heartbeat v3
        0 ms  close 0
+       0 ms  lost heartbeat
        0 ms  disconnected Some(Malformed)
     ");
 }
