@@ -18,7 +18,7 @@ impl Story {
         let home = Home { topic: "t".into(), cluster: "east".into(), route: Some("r".into()) };
         let group = GroupHome { topics: BTreeSet::from(["t".into()]), cluster: "east".into() };
         let case = Case {
-            recovery_began: Duration::from_secs(60),
+            recovery_began: Duration::from_mins(1),
             ended: Duration::from_secs(90),
             producers: [("p".into(), home)].into(),
             groups: [("g".into(), group)].into(),
@@ -258,7 +258,7 @@ fn parked_bytes_beyond_the_limit_are_a_violation() {
 #[test]
 fn outage_that_does_not_end_counts_until_recovery() {
     let mut story = Story::good();
-    story.case.recovery_began = Duration::from_secs(60);
+    story.case.recovery_began = Duration::from_mins(1);
     assert_eq!(story.figure("rto"), 60_000 - 3010);
 }
 
