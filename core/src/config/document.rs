@@ -23,9 +23,20 @@ pub(super) const ROOT_KEY: &str = "gateway";
 
 /// Reads the text into the gateway's section. `None`: nothing could be read, and the findings say why.
 pub(super) fn read(text: &str, findings: &mut Findings) -> Option<Value> {
+    let too_large = "split the gateway's routes over several gateways";
+    let (value, positions) = parse(text, too_large, findings)?;
+    gateway_section(value, positions, findings)
+}
+
+/// Reads the text into values and their positions. `None`: nothing could be read, and the findings say why.
+pub(super) fn parse(
+    text: &str,
+    too_large: &str,
+    findings: &mut Findings,
+) -> Option<(Value, Positions)> {
     if text.len() > BYTES_MAX {
         let problem = format!("is larger than {} KiB", BYTES_MAX / 1024);
-        findings.fault(&Path::root(), problem, "split the gateway's routes over several gateways");
+        findings.fault(&Path::root(), problem, too_large);
         return None;
     }
     let mut walk = Walk::new(findings);
@@ -46,7 +57,7 @@ pub(super) fn read(text: &str, findings: &mut Findings) -> Option<Value> {
             return None;
         }
     };
-    gateway_section(value, positions, findings)
+    Some((value, positions))
 }
 
 /// Strips the optional root key, from the values and from the positions.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// The way from the root of the gateway's section to a value: `routes[1].streamingDomain.name`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Path(Vec<Segment>);
+pub struct Path(Vec<Segment>);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Segment {
@@ -18,25 +18,30 @@ enum Segment {
 }
 
 impl Path {
-    pub(super) fn root() -> Self {
+    /// The file as a whole.
+    pub fn root() -> Self {
         Self::default()
     }
 
     /// The path of a value below this one; several keys may be given, joined by dots.
-    pub(super) fn key(&self, keys: &str) -> Self {
+    #[must_use]
+    pub fn key(&self, keys: &str) -> Self {
         let mut path = self.clone();
         path.0.extend(keys.split('.').map(|key| Segment::Key(key.to_owned())));
         path
     }
 
     /// As [`Self::key`] for a key that the file chose, and that may hold dots.
-    pub(super) fn foreign_key(&self, key: &str) -> Self {
+    #[must_use]
+    pub fn foreign_key(&self, key: &str) -> Self {
         let mut path = self.clone();
         path.0.push(Segment::Key(key.to_owned()));
         path
     }
 
-    pub(super) fn index(&self, index: usize) -> Self {
+    /// The path of an item of the list that stands here.
+    #[must_use]
+    pub fn index(&self, index: usize) -> Self {
         let mut path = self.clone();
         path.0.push(Segment::Index(index));
         path
@@ -167,7 +172,7 @@ impl fmt::Display for ConfigError {
 
 /// Collects faults and notices while a file is looked at.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
+pub struct Findings {
     positions: Positions,
     faults: Vec<(Path, Fault)>,
     notices: Vec<Notice>,
@@ -179,16 +184,13 @@ impl Findings {
         self.positions = positions;
     }
 
-    pub(super) fn fault(
-        &mut self,
-        path: &Path,
-        problem: impl Into<String>,
-        remedy: impl Into<String>,
-    ) {
+    /// Reports a fault.
+    pub fn fault(&mut self, path: &Path, problem: impl Into<String>, remedy: impl Into<String>) {
         self.fault_at(self.positions.nearest(path), path, problem, remedy);
     }
 
-    pub(super) fn fault_at(
+    /// Reports a fault at a position of its own.
+    pub fn fault_at(
         &mut self,
         position: Option<Position>,
         path: &Path,
@@ -200,28 +202,30 @@ impl Findings {
         self.faults.push((path.clone(), fault));
     }
 
-    pub(super) fn notice(&mut self, path: &Path, message: impl Into<String>) {
+    /// Notes what is worth knowing about a file without faults.
+    pub fn notice(&mut self, path: &Path, message: impl Into<String>) {
         let position = self.positions.nearest(path);
         self.notices.push(Notice { position, path: path.to_string(), message: message.into() });
     }
 
     /// The line of a path, to point at it in the text of another fault.
-    pub(super) fn line(&self, path: &Path) -> Option<usize> {
+    pub fn line(&self, path: &Path) -> Option<usize> {
         self.positions.nearest(path).map(|position| position.line)
     }
 
     /// Whether something at or below this path is already at fault, so that what follows from it need
     /// not be reported as well.
-    pub(super) fn is_faulty(&self, path: &Path) -> bool {
+    pub fn is_faulty(&self, path: &Path) -> bool {
         self.faults.iter().any(|(faulty, _)| faulty.is_within(path))
     }
 
-    pub(super) fn has_faults(&self) -> bool {
+    /// Whether anything was reported.
+    pub fn has_faults(&self) -> bool {
         !self.faults.is_empty()
     }
 
     /// The notices of a file without faults, or its faults; both in the order of the lines.
-    pub(super) fn into_result(mut self, origin: &str) -> Result<Vec<Notice>, ConfigError> {
+    pub fn into_result(mut self, origin: &str) -> Result<Vec<Notice>, ConfigError> {
         if self.faults.is_empty() {
             self.notices.sort();
             self.notices.dedup();
@@ -239,7 +243,7 @@ const SHOWN_CHARACTERS_MAX: usize = 60;
 
 /// A value of the file as it may be shown: in backticks, on one line, bounded, and without what may be
 /// a password in an address.
-pub(super) fn quoted(value: &str) -> String {
+pub fn quoted(value: &str) -> String {
     let shown = match value.rsplit_once('@') {
         Some((_, host)) => format!("…@{host}"),
         None => value.to_owned(),

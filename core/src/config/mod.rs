@@ -25,7 +25,8 @@ mod routes;
 mod schema;
 mod shape;
 mod source;
-mod suggest;
+pub mod strict;
+pub mod suggest;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -99,7 +100,8 @@ fn read(
     let mut values = document::read(utf8, findings)?;
     let written_routes = values["routes"].as_array().cloned().unwrap_or_default();
     fill_node_id(&mut values, &Path::root(), environment.node_id.as_deref(), findings);
-    shape::check(&mut values, &json_schema(), findings);
+    let schema = json_schema();
+    shape::check(&mut values, &schema["else"], &schema["$defs"], findings);
     let raw = match serde_json::from_value::<raw::Gateway>(values) {
         Ok(raw) => raw,
         Err(error) => {

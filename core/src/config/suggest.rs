@@ -1,10 +1,7 @@
 //! "Did you mean": the candidate that a misspelt word most likely stands for.
 
 /// The nearest candidate, when it is near enough to be worth a suggestion.
-pub(super) fn nearest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = fold(word);
     // A third of the letters may differ: enough for a slip, too little to turn one word into another.
     let distance_max = (folded.len() / 3).clamp(1, 4);
@@ -17,7 +14,7 @@ pub(super) fn nearest<'a>(
 }
 
 /// Words of a fixed set as a person would list them: `a`, `b` or `c`.
-pub(super) fn alternatives<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+pub fn alternatives<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
     match words.split_last() {
         None => String::new(),

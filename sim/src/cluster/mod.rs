@@ -26,6 +26,7 @@ mod log;
 pub mod mirror;
 mod sasl;
 mod settings;
+mod sights;
 mod spec;
 mod time;
 mod timers;
@@ -62,6 +63,8 @@ use group::Groups;
 use log::LogConfig;
 use sasl::Authentication;
 use settings::Settings;
+use sights::Sights;
+pub use sights::{Sight, StoredPartition};
 use timers::{Timer, Timers};
 use topic::Topics;
 use transaction::Transactions;
@@ -123,6 +126,7 @@ pub struct Cluster {
     topics_created: u64,
     revealed: Revealed,
     faults: Faults,
+    sights: Sights,
     /// The time of the input that is handled.
     now: Time,
 }
@@ -172,6 +176,7 @@ impl Cluster {
             topics_created: 0,
             revealed: Revealed::default(),
             faults: Faults::default(),
+            sights: Sights::default(),
             now: Time::default(),
         };
         cluster.place_internal_topics();

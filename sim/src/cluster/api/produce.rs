@@ -22,6 +22,7 @@ use super::{
         connection::{CloseCause, Ticket},
         log::{Appended, Batch, Refused},
         mirror::{READ_ONLY_ERROR, read_only_message},
+        sights::Sight,
         time::millis,
         timers::Timer,
         topic::Partition,
@@ -223,6 +224,7 @@ impl Cluster {
             return Err(ResponseError::NotLeaderOrFollower.into());
         }
         if read_only {
+            self.see(|| Sight::ReadOnlyRefused);
             let message = Some(read_only_message(write.name));
             return Err(Refused { message, ..READ_ONLY_ERROR.into() }.into());
         }
@@ -244,6 +246,9 @@ impl Cluster {
         if appended.bytes > 0 {
             self.log_has_grown(context.now, appended.bytes);
             self.partition_changed(write.name, write.index);
+            let records = (appended.last_offset - appended.base_offset + 1).cast_unsigned();
+            let topic = || write.name.clone();
+            self.see(|| Sight::Appended { topic: topic(), partition: write.index, records });
         }
         Ok(Written { appended, log_start, required: waits.then_some(required) })
     }

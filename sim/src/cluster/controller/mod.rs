@@ -28,8 +28,8 @@ pub(super) use topics::{CreatedTopic, NewTopic, check_name, is_internal};
 
 use self::election::{Change, Rules, change};
 use super::{
-    Cluster, broker::BrokerState, coordinator::OFFSETS_TOPIC, log::LogConfig, timers::Timer,
-    versions::Profile,
+    Cluster, broker::BrokerState, coordinator::OFFSETS_TOPIC, log::LogConfig, sights::Sight,
+    timers::Timer, versions::Profile,
 };
 
 /// How long a replica that runs again needs until it is in sync: `replica.fetch.wait.max.ms`, since the leader
@@ -201,6 +201,7 @@ impl Cluster {
             self.balance_later();
         }
         self.isr_changed(name, index);
+        self.see(|| Sight::LeaderMoved { topic: name.clone(), partition: index });
         if name.as_str() == OFFSETS_TOPIC {
             self.groups_moved(self.now);
         }

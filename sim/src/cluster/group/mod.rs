@@ -110,6 +110,13 @@ impl Group {
         }
     }
 
+    pub(in crate::cluster) fn member_count(&self) -> usize {
+        match &self.members {
+            Members::Classic(group) => group.member_count(),
+            Members::Consumer(group) => group.member_count(),
+        }
+    }
+
     /// The name of its state, as Kafka's tools show it.
     pub(in crate::cluster) fn state(&self) -> &'static str {
         match &self.members {

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{Answer, Members, Rules, classic::Identity, offsets::Committed};
 use crate::cluster::{
     Cluster,
+    sights::Sight,
     time::{Time, millis},
     timers::Timer,
 };
@@ -88,7 +89,12 @@ impl Cluster {
         };
         self.move_group(now, id, coordinator);
         let Some(group) = self.groups.get_mut(id) else { return };
+        let members = group.member_count();
         let answers = group.handle_time(now);
+        // Only silence takes a member away when nobody has asked for anything.
+        if group.member_count() < members {
+            self.see(|| Sight::MemberExpired { group: id.clone() });
+        }
         self.finish_group(now, id, answers);
     }
 

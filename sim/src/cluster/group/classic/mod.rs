@@ -193,6 +193,10 @@ impl ClassicGroup {
         }
     }
 
+    pub(in crate::cluster) fn member_count(&self) -> usize {
+        self.members.len()
+    }
+
     pub(in crate::cluster) fn is_empty(&self) -> bool {
         self.phase == Phase::Empty
     }

@@ -105,6 +105,10 @@ impl ConsumerGroup {
         Self { name: super::own(name), ..Self::default() }
     }
 
+    pub(in crate::cluster) fn member_count(&self) -> usize {
+        self.members.len()
+    }
+
     pub(in crate::cluster) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }

@@ -1,0 +1,316 @@
+//! A rehearsal: one scenario, one seed, one history.
+//!
+//! ```text
+//!  scenario ─▶ World (clusters, gateways, network) ─┐
+//!           ─▶ clients ─────────────────────────────┼─▶ Recorder ─▶ history, digest ─▶ judge ─▶ Outcome
+//!           ─▶ Operator (timeline) ─────────────────┘
+//! ```
+//! A run is a pure function of (scenario, seed, build). It has a safety phase, in which the timeline plays, and a recovery
+//! phase: everything that is still broken is mended, nothing new is sent, and what is open has to come to an end.
+
+#![expect(clippy::disallowed_methods, reason = "clock and tasks are the simulation's")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "the real time that a run takes is told, and decides nothing"
+)]
+
+mod application;
+mod clients;
+mod margins;
+mod operator;
+mod recorder;
+mod setting;
+mod world;
+
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    panic,
+    sync::{Arc, Once},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    oracle::{Case, GroupHome, Home, judge},
+    report::{Outcome, failures},
+    scenario::{
+        Scenario,
+        model::{Entry, Host},
+    },
+};
+use clients::Clients;
+use operator::{Operator, Power};
+pub use recorder::Recorder;
+use world::World;
+
+/// Segments that a connection may have under way; a storm of connects needs as many at a listener.
+const TCP_CAPACITY: usize = 10_000;
+/// Finest step of the simulation.
+const TICK_MIN: Duration = Duration::from_millis(1);
+/// How often the routes of the gateways are looked at.
+const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+/// How often the recovery phase looks whether everything has come to an end.
+const SETTLE_EVERY: Duration = Duration::from_millis(500);
+
+/// Why a run has no outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A task has panicked: a bug of the gateway or of the simulation.
+    #[error("a task has panicked: {0}")]
+    Panic(String),
+    /// The operator of the timeline could not go on.
+    #[error("the timeline cannot be played: {0}")]
+    Timeline(String),
+    /// A simulated host has failed.
+    #[error("a simulated host has failed: {0}")]
+    Host(String),
+}
+
+thread_local! {
+    /// The first panic of a task of the run on this thread: tokio catches it, and the run must not go on as if nothing were.
+    static PANIC: Cell<Option<String>> = const { Cell::new(None) };
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
+}
+
+fn note_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if RUNNING.get() {
+                let first = PANIC.take().unwrap_or_else(|| info.to_string());
+                PANIC.set(Some(first));
+            } else {
+                before(info);
+            }
+        }));
+    });
+}
+
+/// Rehearses a scenario.
+///
+/// # Errors
+/// When the run has no outcome: a bug, or a timeline that cannot be played.
+pub fn run(scenario: &Arc<Scenario>, seed: u64) -> Result<Outcome, RunError> {
+    note_panics();
+    PANIC.set(None);
+    RUNNING.set(true);
+    let began = Instant::now();
+    let recorder = Recorder::default();
+    let subscriber = recorder.subscriber();
+    let played = tracing::subscriber::with_default(subscriber, || play(scenario, seed, &recorder));
+    RUNNING.set(false);
+    if let Some(panic) = PANIC.take() {
+        return Err(RunError::Panic(panic));
+    }
+    let Played { case, simulated, margins } = played?;
+    let (history, digest) = recorder.finish();
+    let verdict = judge(&history, &case);
+    Ok(Outcome {
+        scenario: scenario.name.clone(),
+        about: scenario.about.clone(),
+        seed,
+        replay: format!("switchyard-sim replay {} --seed {seed}", file_of(&scenario.name)),
+        failures: failures(&verdict, &scenario.expect),
+        margins: margins.of(&history),
+        history,
+        case,
+        verdict,
+        simulated,
+        wall: began.elapsed(),
+        digest,
+    })
+}
+
+/// What names a scenario on the command line.
+fn file_of(name: &str) -> String {
+    match name.split_once('/') {
+        Some((file, variant)) => format!("scenarios/{file}.yaml --variant {variant}"),
+        None => format!("scenarios/{name}.yaml"),
+    }
+}
+
+struct Played {
+    case: Case,
+    simulated: Duration,
+    margins: clients::Margins,
+}
+
+fn play(scenario: &Arc<Scenario>, seed: u64, recorder: &Recorder) -> Result<Played, RunError> {
+    let (min, max) = latencies(scenario);
+    let mut sim = turmoil::Builder::new()
+        .rng_seed(seed)
+        .epoch(std::time::UNIX_EPOCH)
+        .tick_duration((min / 4).max(TICK_MIN))
+        .simulation_duration(scenario.duration + scenario.recovery + Duration::from_mins(10))
+        .min_message_latency(min)
+        .max_message_latency(max)
+        .tcp_capacity(TCP_CAPACITY)
+        .build();
+    let world = World::build(scenario, seed, &mut sim, recorder);
+    let clients = Clients::new(&world);
+    let margins = clients.margins();
+    clients.start(&mut sim);
+    set_latencies(scenario, &sim);
+    let operator = Operator::new(world.clone(), clients.stalls());
+    let recovery_began = play_phases(&mut sim, &world, &operator, &clients);
+    let outcome = step(&mut sim, &operator);
+    let simulated = sim.elapsed();
+    // The clusters are read when nothing runs any more.
+    drop(sim);
+    outcome?;
+    let recovery_began = recovery_began.lock().ok().and_then(|phase| phase.clone());
+    let recovery_began = recovery_began.unwrap_or(Ok(simulated)).map_err(RunError::Timeline)?;
+    world.read_logs();
+    Ok(Played { case: case(&world, recovery_began, simulated, max), simulated, margins })
+}
+
+type Phase = Arc<std::sync::Mutex<Option<Result<Duration, String>>>>;
+
+/// Registers the operator, whose end is that of the run.
+fn play_phases(
+    sim: &mut turmoil::Sim<'static>,
+    world: &World,
+    operator: &Operator,
+    clients: &Clients,
+) -> Phase {
+    let phase = Phase::default();
+    let (own, world, operator, clients) =
+        (Arc::clone(&phase), world.clone(), operator.clone(), clients.clone());
+    sim.client("operator", async move {
+        tokio::spawn(world.clone().sample(SAMPLE_EVERY));
+        tokio::spawn(world.clone().watch_clusters(SAMPLE_EVERY));
+        let played = operator.play().await;
+        clients.stop_sending();
+        operator.mend_all();
+        let now = turmoil::sim_elapsed().unwrap_or_default();
+        world
+            .recorder
+            .note("operator", "recovery phase: everything is mended, nothing new is sent");
+        *world::lock(&own) = Some(played.map(|()| now));
+        let deadline = tokio::time::Instant::now() + world.scenario.recovery;
+        while tokio::time::Instant::now() < deadline && !clients.have_settled(&world) {
+            tokio::time::sleep(SETTLE_EVERY).await;
+        }
+        world.note_targets().await;
+        Ok(())
+    });
+    phase
+}
+
+/// Steps the simulation to its end, doing between the steps what cannot be done inside.
+fn step(sim: &mut turmoil::Sim<'static>, operator: &Operator) -> Result<(), RunError> {
+    loop {
+        let finished = sim.step().map_err(|error| RunError::Host(error.to_string()))?;
+        for power in operator.powers() {
+            match power {
+                Power::Crash(host) => sim.crash(host),
+                Power::Bounce(host) => sim.bounce(host),
+                Power::Latency(a, b, latency) => sim.set_link_latency(a, b, latency),
+            }
+        }
+        if let Some(panic) = PANIC.take() {
+            return Err(RunError::Panic(panic));
+        }
+        if finished {
+            return Ok(());
+        }
+    }
+}
+
+/// The smallest and the largest latency of any link.
+fn latencies(scenario: &Scenario) -> (Duration, Duration) {
+    let given = scenario.links.iter().map(|link| link.latency.range.clone().into_inner());
+    given.fold(setting::LATENCY, |(min, max), (from, to)| (min.min(from), max.max(to)))
+}
+
+fn set_latencies(scenario: &Scenario, sim: &turmoil::Sim<'_>) {
+    let gateways: Vec<_> = (1..=scenario.instances).map(Host::Gateway).collect();
+    let clusters = scenario.clusters.keys().map(|name| Host::Cluster(name.clone()));
+    let mut hosts = vec![Host::Clients];
+    hosts.extend(gateways);
+    hosts.extend(clusters);
+    let name = |host: &Host| match host {
+        Host::Clients => clients::HOST.to_owned(),
+        Host::Gateway(number) => format!("gateway-{number}"),
+        Host::Gateways => unreachable!("only single hosts are listed"),
+        Host::Cluster(name) => name.clone(),
+    };
+    for (index, a) in hosts.iter().enumerate() {
+        for b in &hosts[index + 1..] {
+            let (from, to) = setting::latency_range(scenario, a, b);
+            if from == to {
+                sim.set_link_latency(name(a), name(b), to);
+            } else {
+                sim.set_link_max_message_latency(name(a), name(b), to);
+            }
+        }
+    }
+}
+
+/// What the judge has to know.
+fn case(world: &World, recovery_began: Duration, ended: Duration, latency_max: Duration) -> Case {
+    let scenario = &world.scenario;
+    let targets = world.targets();
+    let home = |entry: &Entry| -> (String, Option<String>) {
+        match entry {
+            Entry::Route(route) => {
+                (targets.get(route).cloned().unwrap_or_default(), Some(route.clone()))
+            }
+            Entry::Cluster(name) => (name.clone(), None),
+        }
+    };
+    let mut case = Case {
+        recovery_began,
+        ended,
+        latency_max,
+        parked_bytes_max: parked_bytes_max(scenario),
+        switches_back: switches_back(scenario),
+        ..Case::default()
+    };
+    for producer in &scenario.producers {
+        let (cluster, route) = home(&producer.entry);
+        for name in clients::names(&producer.name, producer.count) {
+            let home = Home {
+                topic: producer.topic.as_str().into(),
+                cluster: cluster.as_str().into(),
+                route: route.as_deref().map(Into::into),
+            };
+            case.producers.insert(name.into(), home);
+        }
+    }
+    for consumer in &scenario.consumers {
+        let (cluster, _) = home(&consumer.entry);
+        let group: Arc<str> = consumer.settings["group.id"].as_str().into();
+        let topics = consumer.topics.iter().map(|topic| Arc::from(topic.as_str())).collect();
+        let home = GroupHome { topics, cluster: cluster.as_str().into() };
+        case.groups.insert(Arc::clone(&group), home);
+        for name in clients::names(&consumer.name, consumer.count) {
+            case.members.insert(name.into(), Arc::clone(&group));
+        }
+    }
+    case
+}
+
+fn parked_bytes_max(scenario: &Scenario) -> u64 {
+    let routes = scenario.gateway.routes.values();
+    routes.map(|route| route.fence_defaults.hold_bytes_max as u64).max().unwrap_or(0)
+}
+
+/// Whether a timeline points a route at a cluster that it has left.
+fn switches_back(scenario: &Scenario) -> bool {
+    use crate::scenario::model::Action;
+    let mut been: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for step in &scenario.timeline {
+        if let Action::Switchover { route, to, instance: None, .. } = &step.action {
+            let first = scenario.gateway.routes.get(route.as_str());
+            let been = been.entry(route).or_default();
+            been.extend(first.filter(|_| been.is_empty()).map(|route| &*route.target.domain));
+            if been.contains(&to.as_str()) {
+                return true;
+            }
+            been.push(to);
+        }
+    }
+    false
+}
