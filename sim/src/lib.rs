@@ -4,6 +4,7 @@
 //! of the machine or simulated ones. [`cli`] and [`demo`] run in the real world; [`ask`] is how they speak to brokers.
 
 pub mod ask;
+pub mod assess;
 pub mod cli;
 pub mod client;
 pub mod cluster;
@@ -15,4 +16,5 @@ pub mod random;
 pub mod rehearsal;
 pub mod report;
 pub mod scenario;
+pub mod search;
 pub mod serve;

@@ -8,7 +8,7 @@ mod text;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     oracle::{Case, History, Verdict},
@@ -48,7 +48,7 @@ pub struct Outcome {
 }
 
 /// An expectation that was not met.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Figure or oracle.
     pub check: String,
