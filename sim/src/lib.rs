@@ -2,6 +2,7 @@
 //!
 //! [`cluster`] is pure: requests and time in, responses and deadlines out. [`serve`] puts it on sockets, those
 //! of the machine or simulated ones. [`cli`] and [`demo`] run in the real world; [`ask`] is how they speak to brokers.
+//! [`client`] has model clients, as pure as the cluster.
 
 pub mod ask;
 pub mod assess;

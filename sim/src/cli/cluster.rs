@@ -81,6 +81,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     })?;
     let ip = resolve(&args.host)?;
     let spec = spec(&args, args.port..=last);
+    spec.check_settings().map_err(|error| {
+        Failure::bad_input(error, "write a broker setting of Kafka's and a value that it takes")
+    })?;
     let bootstrap = format!("{}:{}", args.host, args.port);
     let server = Server::start(TokioNetwork, spec, ip, machine_clock()).await.map_err(|error| {
         Failure::bad_input(error, "end what listens there, or write another `--port` or `--host`")

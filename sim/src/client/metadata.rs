@@ -71,6 +71,8 @@ pub(super) struct Metadata {
     max_age: Duration,
     random: Rng,
     auto_create: bool,
+    /// A producer of librdkafka looks for missing leaders only now and then; a consumer asks at once.
+    scans_topics: bool,
     /// What the client works with.
     interest: BTreeSet<TopicName>,
     new_topics: BTreeSet<TopicName>,
@@ -102,6 +104,7 @@ impl Metadata {
             max_age: settings.metadata_max_age,
             random,
             auto_create: true,
+            scans_topics: false,
             interest: BTreeSet::new(),
             new_topics: BTreeSet::new(),
             topics: BTreeMap::new(),
@@ -123,6 +126,11 @@ impl Metadata {
     /// Whether a metadata request may create the topics that it names.
     pub(super) fn allow_auto_create(&mut self, allow: bool) {
         self.auto_create = allow;
+    }
+
+    /// The client is a producer.
+    pub(super) fn scan_topics(&mut self) {
+        self.scans_topics = true;
     }
 
     /// The client works with this topic from now on.
@@ -360,10 +368,11 @@ impl Metadata {
         self.topics.clear();
         if self.library == Library::Librdkafka {
             self.last_epochs.clear();
-            // It notices at the next scan of its topics that leaders are missing.
-            let scan = u64::try_from(TOPIC_SCAN_INTERVAL.as_micros()).expect("a second");
-            let next = (now.micros() / scan + 1) * scan;
-            self.allowed_from = self.allowed_from.max(Time::from_micros(next));
+            if self.scans_topics {
+                let scan = u64::try_from(TOPIC_SCAN_INTERVAL.as_micros()).expect("a second");
+                let next = (now.micros() / scan + 1) * scan;
+                self.allowed_from = self.allowed_from.max(Time::from_micros(next));
+            }
         }
         self.need_full = true;
         self.generation += 1;

@@ -16,6 +16,8 @@ mod base;
 mod batch;
 mod config;
 mod connection;
+mod consumer;
+mod coordinator;
 mod metadata;
 mod network;
 mod producer;
@@ -33,6 +35,7 @@ pub use config::{
     RecoveryStrategy, ResetPolicy, Role,
 };
 pub use connection::Breakage;
+pub use consumer::{Consumer, ResetCause};
 pub use producer::{FailureReason, Producer};
 
 /// Offsets and values of the records that committed reads find in batches, given the producer id and first offset of every
@@ -67,6 +70,9 @@ pub fn committed(mut batches: Bytes, aborted: &[(i64, i64)]) -> Vec<(i64, Bytes)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
+/// A partition of a topic.
+pub type TopicPartition = (TopicName, i32);
+
 /// What happens to a client.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -93,6 +99,19 @@ pub enum Command {
     CommitTransaction,
     /// Abort it.
     AbortTransaction,
+    /// Commit offsets of a consumer group within the transaction.
+    SendOffsets {
+        /// Whose.
+        group: String,
+        /// The next offset to consume, by partition.
+        offsets: Vec<(TopicPartition, i64)>,
+    },
+    /// A consumer's application does something else than polling.
+    Pause,
+    /// It polls again, all the time.
+    Resume,
+    /// Commit what was consumed.
+    Commit,
     /// Finish: nothing more is asked.
     Close,
 }
@@ -183,6 +202,76 @@ pub enum Event {
         producer_id: i64,
         /// From now on.
         epoch: i16,
+    },
+    /// A record was handed to the application.
+    Consumed {
+        /// Where it was.
+        topic: TopicName,
+        /// Where it was.
+        partition: i32,
+        /// Where it was.
+        offset: i64,
+        /// What [`record::Numbered::decode`] reads.
+        value: Bytes,
+    },
+    /// Partitions were added to the consumer's; there may be none.
+    Assigned {
+        /// Which ones.
+        partitions: Vec<TopicPartition>,
+    },
+    /// Partitions were given back.
+    Revoked {
+        /// Which ones.
+        partitions: Vec<TopicPartition>,
+    },
+    /// Partitions are others' already.
+    Lost {
+        /// Which ones.
+        partitions: Vec<TopicPartition>,
+    },
+    /// The group does not know the member any more; it joins again.
+    MembershipLost {
+        /// How it said so.
+        error: ResponseError,
+    },
+    /// The application has not polled for `max.poll.interval.ms`; the consumer has left its group.
+    PollIntervalExceeded,
+    /// A position was chosen anew.
+    PositionReset {
+        /// Where.
+        topic: TopicName,
+        /// Where.
+        partition: i32,
+        /// Where it was; `None`: nowhere.
+        from: Option<i64>,
+        /// Where it is now.
+        to: i64,
+        /// Why.
+        cause: ResetCause,
+    },
+    /// There is no position, and `auto.offset.reset` is `none`.
+    NoPosition {
+        /// Where.
+        topic: TopicName,
+        /// Where.
+        partition: i32,
+        /// Why.
+        cause: ResetCause,
+    },
+    /// The group has taken offsets.
+    Committed {
+        /// The next offset to consume, by partition.
+        offsets: Vec<(TopicPartition, i64)>,
+    },
+    /// The group has refused offsets.
+    CommitFailed {
+        /// Why.
+        error: ResponseError,
+    },
+    /// An error that the application sees and that the client goes on after.
+    Error {
+        /// Which one.
+        error: ResponseError,
     },
     /// The cluster does not know the client's user or password.
     AuthenticationFailed,

@@ -119,9 +119,16 @@ impl<T> Network<T> {
         self.nodes.get(&node).map(|node| (node.host.as_str(), node.port))
     }
 
-    /// Gives up every node that is not to be kept, its connection included.
+    /// Gives up every node that is not to be kept, its connection included; one that has something to answer stays
+    /// until the next time.
     pub(super) fn retain(&mut self, now: Time, keep: impl Fn(NodeId) -> bool) {
-        let gone: Vec<_> = self.nodes.keys().copied().filter(|node| !keep(*node)).collect();
+        let idle = |node: &Node<T>| node.connection.as_ref().is_none_or(|it| it.in_flight() == 0);
+        let gone: Vec<_> = self
+            .nodes
+            .iter()
+            .filter(|(id, node)| !keep(**id) && idle(node))
+            .map(|(id, _)| *id)
+            .collect();
         for node in gone {
             self.disconnect(now, node, Some(Breakage::Retired), true);
             self.nodes.remove(&node);

@@ -48,19 +48,9 @@ impl Conversation {
     /// A topic of one partition with these replicas, the first of which leads.
     pub(super) fn create(&mut self, name: &str, replicas: &[i32], configs: &[(&str, &str)]) {
         let replicas: Vec<_> = replicas.iter().map(|id| BrokerId(*id)).collect();
-        let partition = Partition {
-            isr: replicas.clone(),
-            leader: replicas.first().copied(),
-            replicas,
-            leader_epoch: 0,
-            log: super::log::Log::default(),
-        };
-        let topic = Topic {
-            id: self.cluster.new_topic_id(),
-            partitions: vec![partition],
-            configs: owned(configs),
-            read_only: false,
-        };
+        let partition = Partition::new(replicas.clone(), replicas);
+        let id = self.cluster.new_topic_id();
+        let topic = Topic::new(id, vec![partition], owned(configs));
         self.cluster.topics.insert(topic_name(name), topic);
     }
 

@@ -143,9 +143,9 @@ impl Cluster {
 
 /// The partition that keeps what is known of a group or of a transactional id.
 fn coordinator_partition(key: &str, partitions: usize) -> i32 {
-    let hash = java_hash(key).cast_unsigned() & 0x7fff_ffff;
-    let partitions = u32::try_from(partitions).unwrap_or(u32::MAX).max(1);
-    (hash % partitions).cast_signed()
+    let partitions = i32::try_from(partitions).unwrap_or(i32::MAX).max(1);
+    // Java's absolute value, but for the one number that has none; not a mask, as Kafka takes elsewhere.
+    java_hash(key).checked_abs().unwrap_or(0) % partitions
 }
 
 /// `String.hashCode` of Java, by which Kafka picks the partition.
@@ -163,5 +163,13 @@ mod tests {
         assert_eq!(java_hash(""), 0);
         assert_eq!(java_hash("switchyard"), 0xeb5d_786e_u32.cast_signed());
         assert_eq!(java_hash("polygenelubricants"), i32::MIN);
+    }
+
+    /// As `Utils.abs` of Kafka has it: a coordinator that is looked for elsewhere is never found.
+    #[test]
+    fn partition_is_that_of_the_absolute_value() {
+        assert_eq!(coordinator_partition("switchyard", 50), 346_195_858 % 50);
+        assert_eq!(coordinator_partition("polygenelubricants", 50), 0);
+        assert_eq!(coordinator_partition("a", 0), 0);
     }
 }

@@ -14,9 +14,9 @@
 mod api;
 mod broker;
 mod connection;
+mod controller;
 #[cfg(test)]
 mod conversation;
-mod controller;
 mod coordinator;
 mod faults;
 mod fetch_session;

@@ -59,6 +59,15 @@ impl Partition {
         }
     }
 
+    /// Moves the high watermark to what all of the ISR has: not while too few are in sync, or a replica that may lead
+    /// could lack what consumers have read.
+    pub(super) fn replicate(&mut self, isr_min: i64) {
+        let enough = usize::try_from(isr_min).unwrap_or(0).min(self.replicas.len());
+        if self.isr.len() >= enough {
+            self.log.replicated(&self.isr);
+        }
+    }
+
     /// Whether the replica that is asked first leads.
     pub(super) fn has_preferred_leader(&self) -> bool {
         self.leader.is_some() && self.leader == self.replicas.first().copied()

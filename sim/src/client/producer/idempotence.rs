@@ -56,6 +56,13 @@ impl Identity {
             fatal: None,
         }
     }
+
+    /// The coordinator of transactions has given an id and epoch.
+    pub(super) fn begin(&mut self, producer: ProducerIdentity) {
+        self.current = Some(producer);
+        self.draining = false;
+        self.rewrite.clear();
+    }
 }
 
 impl Producer {
@@ -98,7 +105,9 @@ impl Producer {
             return self.retry(now, at, batch);
         }
         // Whatever it was, the sequences behind it have a gap now.
-        self.identity.rewrite.insert(at);
+        if self.transaction.is_none() {
+            self.identity.rewrite.insert(at);
+        }
         self.fail_batch(batch, FailureReason::Broker(error));
         self.settle(at);
     }
@@ -110,9 +119,14 @@ impl Producer {
         let unresolved = queue.sequences.unresolved;
         let is_next = queue.is_next(sequence.base);
         match error {
+            // A transaction cannot go on at another epoch.
+            ResponseError::UnknownProducerId if self.transaction.is_some() => false,
             ResponseError::UnknownProducerId => {
                 self.identity.rewrite.insert(at);
                 true
+            }
+            ResponseError::OutOfOrderSequenceNumber if self.transaction.is_some() => {
+                !unresolved && (batch.sequence_reset || !is_next)
             }
             ResponseError::OutOfOrderSequenceNumber => {
                 // Behind one that failed, it will be in order once that one was sent again.
@@ -208,8 +222,9 @@ impl Producer {
 
     /// Settles what expiries and errors have left open, and asks for an identity where there is none.
     pub(super) fn settle_identity(&mut self, now: Time) {
-        if !self.identity.is_enabled || self.identity.fatal.is_some() {
-            return;
+        if !self.identity.is_enabled || self.identity.fatal.is_some() || self.transaction.is_some()
+        {
+            return; // The epoch of a transactional producer is its coordinator's to raise.
         }
         match self.base.library() {
             Library::Java => self.resolve_sequences(),
@@ -317,6 +332,7 @@ impl Producer {
         let asks = self.identity.is_enabled
             && self.identity.current.is_none()
             && !self.identity.requested
+            && self.transaction.is_none()
             && self.identity.fatal.is_none();
         Some(self.identity.retry_at).filter(|at| asks && *at > now)
     }

@@ -15,6 +15,7 @@ mod idempotence;
 mod partitioner;
 mod queue;
 mod sender;
+mod transaction;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -37,6 +38,7 @@ use crate::cluster::Time;
 use idempotence::Identity;
 use partitioner::Sticky;
 use queue::{Batch, Message, Queue};
+use transaction::{Step, Transaction};
 
 /// Why a record failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,7 @@ pub enum FailureReason {
 enum Call {
     Produce { batches: Vec<(usize, u64)> },
     InitProducerId,
+    Transaction(Step),
 }
 
 /// A record that cannot be queued yet.
@@ -103,6 +106,7 @@ pub struct Producer {
     /// Where the next request to a node begins, so that no partition starves another.
     drain_from: BTreeMap<NodeId, usize>,
     identity: Identity,
+    transaction: Option<Transaction>,
     is_closing: bool,
     is_closed: bool,
     next_deadline: Option<Time>,
@@ -117,9 +121,11 @@ impl Producer {
     pub fn new(name: &str, seed: u64, settings: ProducerSettings) -> Self {
         assert!(name.len() <= PRODUCER_NAME_BYTES_MAX, "`{name}` is too long a name");
         assert!(!name.contains(' '), "`{name}`: a name has no blanks");
+        let mut base = Base::new(settings.common.clone(), seed, name);
+        base.metadata.scan_topics();
         Self {
             name: name.to_owned(),
-            base: Base::new(settings.common.clone(), seed, name),
+            base,
             random: crate::random::stream(seed, "client-producer", name),
             topics: BTreeMap::new(),
             queues: Vec::new(),
@@ -133,6 +139,7 @@ impl Producer {
             next_batch: 0,
             drain_from: BTreeMap::new(),
             identity: Identity::new(settings.idempotence),
+            transaction: settings.transactional_id.as_deref().map(Transaction::new),
             settings,
             is_closing: false,
             is_closed: false,
@@ -190,9 +197,8 @@ impl Producer {
                 }
             }
             Input::Command(Command::Close) => self.is_closing = true,
-            Input::Command(
-                Command::BeginTransaction | Command::CommitTransaction | Command::AbortTransaction,
-            ) => {}
+            Input::Command(Command::Pause | Command::Resume | Command::Commit) => {}
+            Input::Command(command) => self.handle_transaction_command(command),
         }
         self.drive(now);
     }
@@ -219,7 +225,7 @@ impl Producer {
             self.fail(number, FailureReason::Fatal(error));
             return false;
         }
-        if self.is_closing {
+        if self.is_closing || self.transaction.as_ref().is_some_and(|it| !it.is_open()) {
             self.fail(number, FailureReason::InvalidState);
             return false;
         }
@@ -340,6 +346,9 @@ impl Producer {
         woke |= full;
         self.buffered_records += 1;
         self.active.insert(place);
+        if let Some(transaction) = &mut self.transaction {
+            transaction.joined(place);
+        }
         if java {
             let topic = self.queues[place].topic.clone();
             let topic = self.topics.get_mut(&topic).expect("it has this queue");
@@ -358,6 +367,7 @@ impl Producer {
             self.expire(now);
             self.admit_waiting(now);
             self.settle_identity(now);
+            self.drive_transaction(now);
             if !self.send_ready(now) {
                 break;
             }
@@ -384,7 +394,15 @@ impl Producer {
                 self.handle_producer_id(now, version, body);
             }
             News::Lost { call: Call::InitProducerId, .. } => self.identity_lost(now),
-            News::Disconnected { .. } => {}
+            News::Answer { call: Call::Transaction(step), version, body, .. } => {
+                self.handle_step(now, step, version, body);
+            }
+            News::Lost { call: Call::Transaction(step), .. } => self.step_lost(now, &step),
+            News::Disconnected { node } => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.node_lost(node);
+                }
+            }
         }
     }
 
@@ -439,7 +457,9 @@ impl Producer {
         let queues =
             self.active.iter().filter_map(|at| self.queue_deadline(now, &self.queues[*at]));
         let base = self.base.deadline(now);
-        queues.chain(waiting).chain(base).chain(self.identity_deadline(now)).min()
+        let transaction = self.transaction.as_ref().and_then(|it| it.deadline(now));
+        let identity = self.identity_deadline(now);
+        queues.chain(waiting).chain(base).chain(identity).chain(transaction).min()
     }
 
     /// When a queue has something to send or to give up.
@@ -458,7 +478,8 @@ impl Producer {
             || batch.closed
             || batch.bytes >= self.settings.batch_bytes
             || batch.messages.len() >= self.settings.batch_records;
-        let hurried = full || self.is_closing || !self.waiting.is_empty();
+        let commits = self.transaction.as_ref().is_some_and(Transaction::is_committing);
+        let hurried = full || self.is_closing || commits || !self.waiting.is_empty();
         if batch.attempts > 0 {
             batch.retry_at
         } else if hurried {

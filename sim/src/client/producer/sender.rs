@@ -114,6 +114,13 @@ impl Producer {
     /// Fails every record of a batch that is in no queue any more.
     pub(super) fn fail_batch(&mut self, batch: Batch, reason: FailureReason) {
         self.release(&batch);
+        match reason {
+            FailureReason::Broker(error) => self.transaction_failed(error),
+            FailureReason::DeliveryTimeout | FailureReason::Disconnected => {
+                self.transaction_failed(ResponseError::RequestTimedOut);
+            }
+            _ => {}
+        }
         for message in batch.messages {
             self.fail(message.number, reason);
         }
@@ -141,7 +148,7 @@ impl Producer {
             let moved = batch.attempts > 0 && batch.leader != leader && batch.leader.is_some();
             let ready = self.ready_at(queue, batch) <= now || moved;
             if ready
-                && self.may_drain(queue, batch)
+                && self.may_drain(at, queue, batch)
                 && let Some((node, _)) = leader
             {
                 nodes.push((node, at));
@@ -157,7 +164,10 @@ impl Producer {
     }
 
     /// Whether order and sequences allow the front batch of a queue to be sent.
-    fn may_drain(&self, queue: &Queue, batch: &Batch) -> bool {
+    fn may_drain(&self, at: usize, queue: &Queue, batch: &Batch) -> bool {
+        if self.transaction.as_ref().is_some_and(|it| !it.may_send(at)) {
+            return false;
+        }
         let one_at_a_time = self.settings.common.in_flight_max == 1;
         if one_at_a_time && !queue.in_flight.is_empty() {
             return false;
@@ -288,6 +298,9 @@ impl Producer {
         let timeout = self.produce_timeout(now, &taken);
         for (at, batch) in taken {
             self.queues[at].in_flight.insert(batch.id, batch);
+            if let Some(transaction) = &mut self.transaction {
+                transaction.sent(at);
+            }
         }
         let call = answered.then(|| Call::Produce { batches: batches.clone() });
         self.base.send(now, node, version, &request, Some(timeout), call);

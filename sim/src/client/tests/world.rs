@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 
 use super::super::{
-    Command, ConnectionId, Event, Input, Library, Output, Producer, ProducerSettings, Properties,
-    Role, Send,
+    Command, ConnectionId, Consumer, ConsumerSettings, Event, Input, Library, Output, Producer,
+    ProducerSettings, Properties, Role, Send,
 };
 use crate::cluster::{self, BrokerSpec, Cluster, ClusterSpec, Time};
 
@@ -37,24 +37,28 @@ pub(super) enum Route {
 /// A client of either kind.
 pub(super) enum Machine {
     Producer(Producer),
+    Consumer(Consumer),
 }
 
 impl Machine {
     fn handle_input(&mut self, now: Time, input: Input) {
         match self {
             Self::Producer(producer) => producer.handle_input(now, input),
+            Self::Consumer(consumer) => consumer.handle_input(now, input),
         }
     }
 
     fn poll_output(&mut self) -> Option<Output> {
         match self {
             Self::Producer(producer) => producer.poll_output(),
+            Self::Consumer(consumer) => consumer.poll_output(),
         }
     }
 
     fn deadline(&self) -> Option<Time> {
         match self {
             Self::Producer(producer) => producer.deadline(),
+            Self::Consumer(consumer) => consumer.deadline(),
         }
     }
 }
@@ -132,6 +136,15 @@ impl World {
         self.add(Machine::Producer(Producer::new(name, 7, settings)))
     }
 
+    /// A consumer of `orders`, whose bootstrap server is `kafka:1`.
+    pub(super) fn consumer(&mut self, library: Library, name: &str, properties: &str) -> usize {
+        let text = format!("bootstrap.servers=kafka:1\n{properties}");
+        let properties = Properties::parse(library, Role::Consumer, &text).expect("properties");
+        let settings = ConsumerSettings::new(&properties).expect("settings");
+        let topic = kafka_protocol::messages::TopicName("orders".into());
+        self.add(Machine::Consumer(Consumer::new(name, 7, settings, [topic])))
+    }
+
     fn add(&mut self, machine: Machine) -> usize {
         self.clients.push(machine);
         let client = self.clients.len() - 1;
@@ -142,12 +155,27 @@ impl World {
     pub(super) fn get_producer(&self, client: usize) -> &Producer {
         match &self.clients[client] {
             Machine::Producer(producer) => producer,
+            Machine::Consumer(_) => panic!("client {client} is a consumer"),
         }
     }
 
     /// What of a client has been seen so far.
     pub(super) fn seen(&self, client: usize) -> impl Iterator<Item = &Event> {
         self.events.iter().filter(move |(_, of, _)| *of == client).map(|(_, _, event)| event)
+    }
+
+    /// What of a client has been seen so far, to be read by a person who looks for a fault.
+    pub(super) fn story(&self, client: usize) -> String {
+        let of = self.events.iter().filter(|(_, of, _)| *of == client);
+        let lines = of.map(|(at, _, event)| {
+            let event = format!("{event:?}")
+                .replace("TopicName(", "")
+                .chars()
+                .take(150)
+                .collect::<String>();
+            format!("{:8.3} {event}\n", at.since(START).as_secs_f64())
+        });
+        lines.collect()
     }
 
     pub(super) fn command(&mut self, client: usize, command: Command) {
@@ -166,6 +194,12 @@ impl World {
         for ((_, port), place) in &mut self.routes {
             *place = route(*port);
         }
+    }
+
+    /// Takes everybody to another cluster: what is open is closed, and every address leads there.
+    pub(super) fn move_to(&mut self, cluster: usize) {
+        self.route_all(|port| Route::To(cluster, i32::from(port)));
+        self.sever();
     }
 
     /// Closes every open link, on both sides.

@@ -69,6 +69,7 @@ impl Cluster {
                         }
                         if context.version() < TELLS_TYPES {
                             entry.config_type = 0;
+                            entry.documentation = None;
                         }
                     }
                     // Kafka says "" where all is well.
@@ -104,7 +105,11 @@ impl Cluster {
                 self.settings.describe_broker(context.broker, &self.own_settings(context))
             }
             LOGGERS if name.is_empty() => return invalid("Broker id must not be empty"),
-            LOGGERS => return Ok(vec![plain("root", "INFO", LOGGER_SOURCE, Kind::Unknown)]),
+            LOGGERS => {
+                // Kafka documents loggers with "".
+                let root = plain("root", "INFO", LOGGER_SOURCE, Kind::Unknown);
+                return Ok(vec![root.with_documentation(Some(StrBytes::default()))]);
+            }
             CLIENT_METRICS if name.is_empty() => {
                 return invalid("Client metrics subscription name must not be empty");
             }

@@ -21,7 +21,7 @@ use super::{
             assignor::{Assignment, Assignor},
             consumer::{
                 Beat, ConsumerGroup, Heartbeat, JOINING, LEAVING, LEAVING_FOR_A_WHILE, Member,
-                Pattern,
+                Pattern, PatternChange,
             },
             own,
         },
@@ -125,14 +125,14 @@ impl Cluster {
         member_id: StrBytes,
     ) -> Result<Heartbeat, Refusal> {
         let pattern = match &request.subscribed_topic_regex {
-            None => None,
-            Some(text) if text.is_empty() => Some(None),
-            Some(text) => Some(Some(Pattern::new(text).map_err(|error| {
+            None => PatternChange::Kept,
+            Some(text) if text.is_empty() => PatternChange::Dropped,
+            Some(text) => PatternChange::Set(Pattern::new(text).map_err(|error| {
                 let message = format!(
                     "SubscribedTopicRegex `{text}` is not a valid regular expression: {error}."
                 );
                 Refusal::new(ResponseError::InvalidRegularExpression, message)
-            })?)),
+            })?),
         };
         let owned = request.topic_partitions.as_ref().map(|topics| {
             let mut owned = Assignment::new();

@@ -42,8 +42,8 @@ pub(in super::super) struct WaitingFetch {
     by_id: bool,
     isolation: Isolation,
     servant: Servant,
-    bytes_min: usize,
-    bytes_max: usize,
+    bytes_min: i64,
+    bytes_max: i64,
     wanted: Vec<Wanted>,
     /// Partitions that the cluster does not know. They neither end a wait nor make one.
     unknown: Vec<(Wanted, ResponseError)>,
@@ -88,7 +88,7 @@ impl WaitingFetch {
 /// What was read for the partitions of a fetch, in their order.
 struct Reading {
     answers: Vec<PartitionData>,
-    bytes: usize,
+    bytes: i64,
     /// Something must be told at once.
     urgent: bool,
 }
@@ -146,8 +146,8 @@ impl Cluster {
             by_id,
             isolation,
             servant,
-            bytes_min: usize::try_from(i64::from(request.min_bytes).min(bytes_max)).unwrap_or(0),
-            bytes_max: usize::try_from(bytes_max).unwrap_or(0),
+            bytes_min: i64::from(request.min_bytes).min(bytes_max),
+            bytes_max,
             wanted: Vec::new(),
             unknown: Vec::new(),
         };
@@ -201,7 +201,8 @@ impl Cluster {
                 index: partition.partition,
                 offset: partition.fetch_offset,
                 bytes_max: partition.partition_max_bytes,
-                leader_epoch: partition.current_leader_epoch,
+                // Here any negative one is none.
+                leader_epoch: partition.current_leader_epoch.max(-1),
                 last_fetched_epoch: partition.last_fetched_epoch,
             }));
         }
@@ -240,7 +241,7 @@ impl Cluster {
                     answer
                 });
             reading.urgent |= answer.error_code != 0 || answer.diverging_epoch.epoch >= 0;
-            reading.bytes += answer.records.as_ref().map_or(0, bytes::Bytes::len);
+            reading.bytes += answer.records.as_ref().map_or(0, |records| signed(records.len()));
             reading.answers.push(answer);
         }
         reading
@@ -264,7 +265,7 @@ impl Cluster {
         &self,
         fetch: &WaitingFetch,
         wanted: &Wanted,
-        bytes_before: usize,
+        bytes_before: i64,
     ) -> Result<PartitionData, ResponseError> {
         let partition = self.served(fetch, wanted)?;
         let log = &partition.log;
@@ -290,9 +291,18 @@ impl Cluster {
         if wanted.offset < log.start() || wanted.offset > log.end() {
             return Err(ResponseError::OffsetOutOfRange);
         }
-        let bytes_max = usize::try_from(wanted.bytes_max).unwrap_or(0);
-        let bytes_max = bytes_max.min(fetch.bytes_max.saturating_sub(bytes_before));
+        let left = if bytes_before == 0 {
+            fetch.bytes_max
+        } else {
+            fetch.bytes_max.saturating_sub(bytes_before).max(0)
+        };
         let up_to = fetch.end_of_readable(partition);
+        let bytes_max = match usize::try_from(i64::from(wanted.bytes_max).min(left)) {
+            Ok(bytes_max) => bytes_max,
+            // Kafka notices only where it has something to read.
+            Err(_) if wanted.offset < up_to => return Err(ResponseError::UnknownServerError),
+            Err(_) => 0,
+        };
         // The first batch of an answer is whole, however large (KIP-74).
         let read = log.read(wanted.offset, up_to, bytes_max, bytes_before == 0);
         if fetch.isolation == Isolation::ReadCommitted {
@@ -325,8 +335,8 @@ impl Cluster {
                     return true;
                 }
             }
-            let bytes_max = usize::try_from(wanted.bytes_max).unwrap_or(0);
-            bytes += log.bytes_between(wanted.offset, up_to).min(bytes_max);
+            let available = signed(log.bytes_between(wanted.offset, up_to));
+            bytes += available.min(i64::from(wanted.bytes_max));
         }
         bytes >= fetch.bytes_min
     }
@@ -404,6 +414,10 @@ impl Cluster {
             endpoints.push(endpoint.with_port(port).with_rack(rack));
         }
     }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// An answer with nothing but an error. The records are empty, not null: librdkafka needs it so.

@@ -23,6 +23,8 @@ fn coordinated(key_type: i8) -> Option<Coordinated> {
     }
 }
 
+/// Share groups' state, which is not served.
+const SHARE: i8 = 2;
 /// From which version on several keys are asked for at once.
 const BATCHED: i16 = 4;
 
@@ -35,10 +37,15 @@ impl Cluster {
         let key_type = request.key_type;
         if context.version() >= BATCHED {
             let keys = request.coordinator_keys.into_iter();
-            // Here Kafka leaves the error to its code.
-            let nothing = Some(StrBytes::default());
-            let coordinators =
-                keys.map(|key| self.find(key_type, key).with_error_message(nothing.clone()));
+            let coordinators = keys.map(|key| {
+                let found = self.find(key_type, key);
+                // Of kinds that it knows, Kafka leaves the error to its code.
+                if key_type == SHARE || coordinated(key_type).is_some() {
+                    found.with_error_message(Some(StrBytes::default()))
+                } else {
+                    found
+                }
+            });
             let coordinators = coordinators.collect();
             return Reply::Now(FindCoordinatorResponse::default().with_coordinators(coordinators));
         }

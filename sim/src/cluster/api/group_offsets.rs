@@ -192,8 +192,13 @@ impl Cluster {
             ResponseError::IllegalGeneration
         };
         let (now, generation) = (context.now, committer.generation);
-        let group =
-            self.groups.to_commit(now, committer.group, context.broker, generation, not_found)?;
+        let group = self.groups.group_to_commit(
+            now,
+            committer.group,
+            context.broker,
+            generation,
+            not_found,
+        )?;
         match &mut group.members {
             Members::Classic(members) => {
                 let identity = Identity { member: committer.member, instance: committer.instance };
@@ -221,7 +226,7 @@ impl Cluster {
         let number = self.groups.next_commit();
         let group = self.groups.get_mut(committer.group);
         let offsets = &mut group.ok_or(ResponseError::GroupIdNotFound)?.offsets;
-        let committed = Committed {
+        let offset = Committed {
             offset: wanted.offset,
             leader_epoch: wanted.leader_epoch,
             metadata: wanted.metadata.map(own).unwrap_or_default(),
@@ -230,9 +235,12 @@ impl Cluster {
             number,
         };
         match committer.transaction {
-            None => offsets.commit(topic, wanted.partition, committed),
+            None => offsets.commit(topic, wanted.partition, offset),
+            Some((_, producer)) if !offsets.has_room_for(producer.id) => {
+                return Err(ResponseError::CoordinatorNotAvailable);
+            }
             Some((_, producer)) => {
-                offsets.commit_in_transaction(producer.id, topic, wanted.partition, committed);
+                offsets.commit_in_transaction(producer.id, topic, wanted.partition, offset);
             }
         }
         Ok(())

@@ -95,10 +95,10 @@ impl Cluster {
             ApiKey::DeleteGroups => self.serve(context, body, Self::delete_groups),
             ApiKey::OffsetDelete => self.serve(context, body, Self::offset_delete),
             ApiKey::ConsumerGroupHeartbeat => {
-                self.serve(context, body, Self::consumer_group_heartbeat)
+                self.serve(context, body, Self::consumer_group_heartbeat);
             }
             ApiKey::ConsumerGroupDescribe => {
-                self.serve(context, body, Self::consumer_group_describe)
+                self.serve(context, body, Self::consumer_group_describe);
             }
             ApiKey::DeleteRecords => self.serve(context, body, Self::delete_records),
             ApiKey::OffsetForLeaderEpoch => {

@@ -105,63 +105,8 @@ impl Cluster {
         context: &Context,
         request: ProduceRequest,
     ) -> Reply<ProduceResponse> {
-        let acks = request.acks;
-        let mut waiting = WaitingProduce {
-            broker: context.broker,
-            response: ProduceResponse::default(),
-            pending: Vec::new(),
-        };
-        let mut failed = false;
-        let authorized = request.transactional_id.is_some() || !has_transactional_records(&request);
-        for (topic_place, topic) in request.topic_data.into_iter().enumerate() {
-            let name = match context.version() {
-                13.. => self.topics.name_of(topic.topic_id).cloned(),
-                _ => Some(topic.name.clone()),
-            };
-            let mut answers = Vec::with_capacity(topic.partition_data.len());
-            for (place, partition) in topic.partition_data.into_iter().enumerate() {
-                let mut answer = PartitionProduceResponse::default().with_index(partition.index);
-                let written = match &name {
-                    _ if !authorized => {
-                        Err(ResponseError::TransactionalIdAuthorizationFailed.into())
-                    }
-                    None => Err(ResponseError::UnknownTopicId.into()),
-                    Some(name) => {
-                        let write = Write {
-                            name,
-                            index: partition.index,
-                            records: partition.records.unwrap_or_default(),
-                            acks,
-                            transactional_id: request.transactional_id.as_ref(),
-                        };
-                        self.write(context, write)
-                    }
-                };
-                failed |= written.is_err();
-                let required = fill(&mut answer, written, context.version());
-                if let (Some(required), Some(name)) = (required, &name) {
-                    let place = (topic_place, place);
-                    let name = name.clone();
-                    waiting.pending.push(Pending { name, index: partition.index, required, place });
-                }
-                if let Some(name) = &name {
-                    let endpoints = &mut waiting.response.node_endpoints;
-                    self.tell_leader(
-                        context.ticket,
-                        (name, partition.index),
-                        &mut answer,
-                        endpoints,
-                    );
-                }
-                answers.push(answer);
-            }
-            waiting.response.responses.push(
-                TopicProduceResponse::default()
-                    .with_name(topic.name)
-                    .with_topic_id(topic.topic_id)
-                    .with_partition_responses(answers),
-            );
-        }
+        let (acks, timeout) = (request.acks, millis(request.timeout_ms));
+        let (waiting, failed) = self.write_all(context, request);
         if acks == 0 {
             let cause = CloseCause::ProduceFailed;
             return if failed { Reply::Close(cause) } else { Reply::None };
@@ -169,13 +114,64 @@ impl Cluster {
         if waiting.pending.is_empty() {
             return Reply::Now(waiting.response);
         }
-        let timeout = millis(request.timeout_ms);
         self.timers.set(Timer::Produce(context.ticket), context.now + timeout);
         for (name, index) in waiting.partitions() {
             self.produce_waits.insert(name, index, context.ticket);
         }
         self.waiting_produces.insert(context.ticket, waiting);
         Reply::Later
+    }
+
+    /// Writes to every partition of a request; the answer with what it must wait for, and whether anything failed.
+    fn write_all(&mut self, context: &Context, request: ProduceRequest) -> (WaitingProduce, bool) {
+        let mut response = ProduceResponse::default();
+        let mut pending = Vec::new();
+        let mut failed = false;
+        let authorized = request.transactional_id.is_some() || !has_transactional_records(&request);
+        for (topic_place, topic) in request.topic_data.into_iter().enumerate() {
+            let name = match context.version() {
+                13.. => self.topics.name_of(topic.topic_id).cloned(),
+                _ => Some(topic.name.clone()),
+            };
+            let name = if authorized {
+                name.ok_or(ResponseError::UnknownTopicId)
+            } else {
+                Err(ResponseError::TransactionalIdAuthorizationFailed)
+            };
+            let mut answers = Vec::with_capacity(topic.partition_data.len());
+            for (place, partition) in topic.partition_data.into_iter().enumerate() {
+                let index = partition.index;
+                let mut answer = PartitionProduceResponse::default().with_index(index);
+                let written = name.as_ref().map_err(|error| (*error).into()).and_then(|name| {
+                    let write = Write {
+                        name,
+                        index,
+                        records: partition.records.unwrap_or_default(),
+                        acks: request.acks,
+                        transactional_id: request.transactional_id.as_ref(),
+                    };
+                    self.write(context, write)
+                });
+                failed |= written.is_err();
+                let required = fill(&mut answer, written, context.version());
+                if let Ok(name) = &name {
+                    pending.extend(required.map(|required| {
+                        let place = (topic_place, place);
+                        Pending { name: name.clone(), index, required, place }
+                    }));
+                    let endpoints = &mut response.node_endpoints;
+                    self.tell_leader(context.ticket, (name, index), &mut answer, endpoints);
+                }
+                answers.push(answer);
+            }
+            response.responses.push(
+                TopicProduceResponse::default()
+                    .with_name(topic.name)
+                    .with_topic_id(topic.topic_id)
+                    .with_partition_responses(answers),
+            );
+        }
+        (WaitingProduce { broker: context.broker, response, pending }, failed)
     }
 
     fn write(&mut self, context: &Context, write: Write<'_>) -> Result<Written, NotWritten> {
@@ -191,6 +187,10 @@ impl Cluster {
             let id = write.transactional_id;
             let id = id.ok_or(ResponseError::TransactionalIdAuthorizationFailed)?;
             if !partition.log.continues_transaction(&batch) {
+                // A broker that does not lead begins nothing.
+                if partition.leader != Some(context.broker) {
+                    return Err(ResponseError::NotLeaderOrFollower.into());
+                }
                 let producer = Producer { id: batch.producer_id(), epoch: batch.producer_epoch() };
                 self.verify_or_add_to_transaction(
                     context.now,
@@ -240,7 +240,7 @@ impl Cluster {
                 log_start: if tells_log_start(refused.error) { log_start } else { -1 },
                 refused,
             })?;
-        partition.log.replicated(&partition.isr);
+        partition.replicate(config.isr_min);
         let required = appended.last_offset + 1;
         let waits = write.acks == ACKS_ALL && partition.log.high_watermark() < required;
         if appended.bytes > 0 {

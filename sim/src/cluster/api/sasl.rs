@@ -65,7 +65,6 @@ impl Cluster {
         let Some(connection) = self.connections.get_mut(&id) else { return Reply::None };
         let mut before = None;
         match &mut connection.authentication {
-            Authentication::NotNeeded => return Reply::Now(illegal),
             Authentication::Started { .. } => {}
             Authentication::Exchanging { .. } => {
                 self.answer(context.ticket, &illegal);
@@ -81,7 +80,7 @@ impl Cluster {
             Authentication::Done(session) if session.has_ended(context.now) => {
                 return Reply::Close(AUTHENTICATION);
             }
-            Authentication::Done(_) => return Reply::Now(illegal),
+            Authentication::NotNeeded | Authentication::Done(_) => return Reply::Now(illegal),
         }
         let asked = enabled.into_iter().find(|known| known.name() == request.mechanism.as_str());
         let Some(mechanism) = asked else {

@@ -46,8 +46,12 @@ impl Cluster {
     /// To be called after whatever has changed a partition: its log, its ISR, its leader or its existence. Moves the
     /// high watermark and answers the requests that have waited for it.
     pub(in super::super) fn partition_changed(&mut self, topic: &TopicName, index: i32) {
-        if let Some(partition) = self.topics.partition_mut(topic, index) {
-            partition.log.replicated(&partition.isr);
+        let defaults = self.log_defaults;
+        if let Some(topic) = self.topics.get_mut(topic)
+            && let Some(partition) =
+                usize::try_from(index).ok().and_then(|index| topic.partitions.get_mut(index))
+        {
+            partition.replicate(defaults.of_topic(&topic.configs).isr_min);
         }
         for ticket in self.produce_waits.of(topic, index) {
             self.look_at_produce(ticket);

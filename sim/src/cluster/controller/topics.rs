@@ -145,6 +145,7 @@ impl Cluster {
             ));
         }
         let more = wanted - existing;
+        self.check_partition_count(more)?;
         let replicas = match assignments {
             Some(given) if given.len() != more => {
                 let text = format!(
@@ -159,12 +160,9 @@ impl Cluster {
                 }
                 given.to_vec()
             }
-            None => {
-                self.check_partition_count(more)?;
-                self.place(name, existing, more, factor).map_err(|error| {
-                    Refusal::new(ResponseError::InvalidReplicationFactor, error.to_string())
-                })?
-            }
+            None => self.place(name, existing, more, factor).map_err(|error| {
+                Refusal::new(ResponseError::InvalidReplicationFactor, error.to_string())
+            })?,
         };
         let new = self.partitions(existing, replicas)?;
         if !validate_only && let Some(topic) = self.topics.get_mut(name) {

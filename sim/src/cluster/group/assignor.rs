@@ -117,9 +117,9 @@ fn uniform(
     let alike = members.windows(2).all(|pair| pair[0].topics == pair[1].topics);
     let mut hand = Hand { members, held, free };
     if alike {
-        hand.by_quota()
+        hand.by_quota();
     } else {
-        hand.balanced()
+        hand.balanced();
     }
     let held = hand.held.into_iter().map(|partitions| {
         let mut assignment = Assignment::new();

@@ -10,8 +10,9 @@
 //! keeps its offsets. The machines know no socket and no cluster: requests and time in, answers and a deadline
 //! out. A dead group is one that is not in the registry.
 //!
-//! Absent on purpose: migration of a group that has members from one protocol to the other. It is refused as
-//! Kafka refuses it with `group.consumer.migration.policy=disabled`.
+//! Absent on purpose: migration of a group that has members from one protocol to the other. A member of the new
+//! protocol is refused as Kafka refuses it with `group.consumer.migration.policy=disabled`; a classic member,
+//! which Kafka lets into a group of the new protocol under any policy, with INCONSISTENT_GROUP_PROTOCOL.
 
 pub(in crate::cluster) mod assignor;
 pub(in crate::cluster) mod classic;
@@ -34,10 +35,12 @@ use kafka_protocol::{
 use super::{connection::Ticket, settings::Settings, time::Time};
 use classic::ClassicGroup;
 use consumer::ConsumerGroup;
-use offsets::{Committed, Offsets};
+use offsets::{Aging, Committed, Offsets};
 
 /// Groups that a cluster holds at the most; Kafka has no such limit.
 const GROUPS_MAX: usize = 100_000;
+/// Members that a group holds at the most, whatever the settings say.
+const MEMBERS_MAX: usize = 10_000;
 
 /// An answer to a request that may have waited.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,7 +61,7 @@ pub(in crate::cluster) struct Rules {
 
 impl Rules {
     pub(in crate::cluster) fn new(settings: &Settings) -> Self {
-        let count = |name| usize::try_from(settings.int(name)).unwrap_or(0);
+        let count = |name| usize::try_from(settings.int(name)).unwrap_or(0).min(MEMBERS_MAX);
         Self {
             initial_delay: settings.millis("group.initial.rebalance.delay.ms"),
             classic_members_max: count("group.max.size"),
@@ -91,7 +94,7 @@ pub(in crate::cluster) struct Group {
 
 /// The members of a group, by the protocol that they speak.
 pub(in crate::cluster) enum Members {
-    Classic(ClassicGroup),
+    Classic(Box<ClassicGroup>),
     Consumer(ConsumerGroup),
 }
 
@@ -165,19 +168,15 @@ impl Group {
     /// Forgets what has been kept long enough; `false`: there is still something to keep.
     fn expire(&mut self, now: Time, retention: Duration) -> bool {
         let (members, offsets) = (&self.members, &mut self.offsets);
-        let retained_since = match members {
-            // While members are there, only what they do not read gets old.
-            Members::Classic(group) => match group.offsets_age_from() {
-                None => return false,
-                Some(since) => since,
-            },
-            Members::Consumer(_) => None,
+        let aging = match members {
+            Members::Classic(group) => group.aging(),
+            Members::Consumer(_) => Aging::FromCommit,
         };
         let subscribed = |topic: &TopicName| match members {
             Members::Classic(group) => group.is_subscribed_to(topic),
             Members::Consumer(group) => group.is_subscribed_to(topic),
         };
-        offsets.expire(now, retention, retained_since, subscribed);
+        offsets.expire(now, retention, aging, subscribed);
         offsets.is_empty() && self.is_empty()
     }
 }
@@ -252,7 +251,7 @@ impl Groups {
             Entry::Vacant(_) if !create => return Err(ResponseError::UnknownMemberId),
             Entry::Vacant(_) if full => return Err(ResponseError::CoordinatorNotAvailable),
             Entry::Vacant(entry) => {
-                let members = Members::Classic(ClassicGroup::new(now));
+                let members = Members::Classic(Box::new(ClassicGroup::new(now)));
                 entry.insert(Group::new(coordinator, members))
             }
         };
@@ -261,7 +260,9 @@ impl Groups {
                 return Err(ResponseError::InconsistentGroupProtocol);
             }
             Members::Consumer(_) if !create => return Err(ResponseError::UnknownMemberId),
-            Members::Consumer(_) => group.members = Members::Classic(ClassicGroup::new(now)),
+            Members::Consumer(_) => {
+                group.members = Members::Classic(Box::new(ClassicGroup::new(now)));
+            }
             Members::Classic(_) => {}
         }
         match &mut group.members {
@@ -306,7 +307,7 @@ impl Groups {
     }
 
     /// The group that offsets are committed to: who is no member may commit to one that does not exist yet.
-    pub(in crate::cluster) fn to_commit(
+    pub(in crate::cluster) fn group_to_commit(
         &mut self,
         now: Time,
         id: &GroupId,
@@ -320,10 +321,15 @@ impl Groups {
             Entry::Vacant(_) if generation >= 0 => Err(not_found),
             Entry::Vacant(_) if full => Err(ResponseError::CoordinatorNotAvailable),
             Entry::Vacant(entry) => {
-                let members = Members::Classic(ClassicGroup::new(now));
+                let members = Members::Classic(Box::new(ClassicGroup::new(now)));
                 Ok(entry.insert(Group::new(coordinator, members)))
             }
         }
+    }
+
+    /// Whether another broker coordinates this group than when it was last looked at.
+    pub(in crate::cluster) fn has_moved(&self, id: &GroupId, coordinator: BrokerId) -> bool {
+        self.by_id.get(id).is_some_and(|group| group.coordinator != coordinator)
     }
 
     /// A coordinator is asked, or a timer has run out: what another one only remembered is gone.

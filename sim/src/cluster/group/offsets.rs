@@ -12,6 +12,9 @@ use kafka_protocol::{messages::TopicName, protocol::StrBytes};
 
 use crate::cluster::time::Time;
 
+/// Transactions that a group takes part in at a time, at the most; Kafka has no such limit.
+const TRANSACTIONS_MAX: usize = 10_000;
+
 /// One offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cluster) struct Committed {
@@ -24,6 +27,14 @@ pub(in crate::cluster) struct Committed {
     pub(in crate::cluster) expires_at: Option<Time>,
     /// Its place in the order of all writes.
     pub(in crate::cluster) number: u64,
+}
+
+/// From when on an offset gets old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::cluster) enum Aging {
+    Never,
+    FromCommit,
+    From(Time),
 }
 
 type Partitions = BTreeMap<i32, Committed>;
@@ -44,6 +55,11 @@ impl Offsets {
         offset: Committed,
     ) {
         insert(&mut self.committed, topic, partition, offset);
+    }
+
+    /// Whether one more producer may have offsets that wait for the end of its transaction.
+    pub(in crate::cluster) fn has_room_for(&self, producer_id: i64) -> bool {
+        self.pending.len() < TRANSACTIONS_MAX || self.pending.contains_key(&producer_id)
     }
 
     /// Keeps an offset until its producer's transaction ends.
@@ -110,12 +126,12 @@ impl Offsets {
         });
     }
 
-    /// Forgets what is older than `retention`, counted from the commit, or from `since` where that is given.
+    /// Forgets what is older than `retention` and not read.
     pub(in crate::cluster) fn expire(
         &mut self,
         now: Time,
         retention: Duration,
-        since: Option<Time>,
+        aging: Aging,
         is_read: impl Fn(&TopicName) -> bool,
     ) {
         let pending: BTreeSet<(&TopicName, i32)> = self
@@ -129,7 +145,12 @@ impl Offsets {
                 return true;
             }
             partitions.retain(|partition, offset| {
-                let due = offset.expires_at.unwrap_or(since.unwrap_or(offset.at) + retention);
+                let since = match aging {
+                    Aging::Never => return true,
+                    Aging::FromCommit => offset.at,
+                    Aging::From(since) => since,
+                };
+                let due = offset.expires_at.unwrap_or(since + retention);
                 due > now || pending.contains(&(topic, *partition))
             });
             !partitions.is_empty()

@@ -34,9 +34,9 @@ impl Cluster {
     }
 
     fn move_group(&mut self, now: Time, id: &GroupId, coordinator: BrokerId) {
-        let rules = Rules::new(&self.settings);
-        let answers = self.groups.handle_move(now, &rules, id, coordinator);
-        if !answers.is_empty() {
+        if self.groups.has_moved(id, coordinator) {
+            let rules = Rules::new(&self.settings);
+            let answers = self.groups.handle_move(now, &rules, id, coordinator);
             self.finish_group(now, id, answers);
         }
     }
@@ -47,6 +47,7 @@ impl Cluster {
         for id in ids {
             if let Some(coordinator) = self.coordinator_of(&id.0) {
                 self.move_group(now, &id, coordinator);
+                self.finish_group(now, &id, Vec::new());
             }
         }
     }
@@ -83,7 +84,7 @@ impl Cluster {
 
     pub(in crate::cluster) fn group_is_due(&mut self, now: Time, id: &GroupId) {
         let Some(coordinator) = self.coordinator_of(&id.0) else {
-            // Nobody is there to notice; the next coordinator starts all sessions anew.
+            // Nobody is there to notice. The timer is set again when a broker is.
             return;
         };
         self.move_group(now, id, coordinator);
@@ -137,7 +138,7 @@ impl Cluster {
         let coordinator = coordinator.ok_or(ResponseError::CoordinatorNotAvailable)?;
         let number = self.groups.next_commit();
         let not_found = ResponseError::GroupIdNotFound;
-        let group = self.groups.to_commit(now, id, coordinator, -1, not_found)?;
+        let group = self.groups.group_to_commit(now, id, coordinator, -1, not_found)?;
         let nobody = StrBytes::default();
         match &mut group.members {
             Members::Classic(members) => {

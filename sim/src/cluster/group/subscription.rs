@@ -31,8 +31,11 @@ mod tests {
     #[test]
     fn topics_are_read_up_to_what_the_client_keeps_for_itself() {
         let metadata = b"\0\x03\0\0\0\x02\0\x01a\0\x02bc\xff\xff\xff\xff";
-        let found: Vec<_> =
-            topics(metadata).unwrap().iter().map(|topic| topic.0.to_string()).collect();
+        let found: Vec<_> = topics(metadata)
+            .expect("a subscription")
+            .iter()
+            .map(|topic| topic.0.to_string())
+            .collect();
         assert_eq!(found, ["a", "bc"]);
     }
 

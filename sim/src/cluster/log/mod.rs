@@ -126,11 +126,6 @@ impl Log {
         })
     }
 
-    /// Whether nothing was ever written, or nothing is left.
-    pub(super) fn is_empty(&self) -> bool {
-        self.batches.is_empty()
-    }
-
     /// The producers that the log knows, by id.
     pub(super) fn producers(&self) -> impl Iterator<Item = (i64, &Producer)> {
         self.producers.iter()
@@ -358,6 +353,10 @@ impl Log {
             *end = (*end).min(self.end);
         }
         self.epochs.truncate_end(to);
+        // What they have beyond is not what will be written there.
+        for end in self.stopped.values_mut() {
+            *end = (*end).min(self.end);
+        }
         // What the producers had written is learned again from what is left.
         self.producers = Producers::default();
         self.transactions = Transactions::default();

@@ -7,13 +7,15 @@ use super::{
         conversation::{Records, START_MS},
         settings::Settings,
         time::Time,
+        versions::Profile,
     },
     *,
 };
 
 fn config(settings: &[(&str, &str)]) -> LogConfig {
     let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    LogConfig::of_brokers(&Settings::new(BTreeMap::new())).of_topic(&settings.collect())
+    LogConfig::of_brokers(&Settings::new(BTreeMap::new(), Profile::Kafka41))
+        .of_topic(&settings.collect())
 }
 
 fn now() -> Time {
@@ -163,10 +165,13 @@ fn truncation_forgets_what_producers_wrote_there() {
     for sequence in 0..4 {
         append(&mut log, &Records::new(1).by(7, 0, sequence)).expect("valid");
     }
+    log.replica_stopped(BrokerId(2));
     log.truncate(2);
     assert_eq!((log.end(), log.high_watermark()), (2, 2));
+    assert_eq!(log.end_of_replica(BrokerId(2)), 2);
     let again = append(&mut log, &Records::new(1).by(7, 0, 2)).expect("sequence 2 is next");
     assert_eq!(again.base_offset, 2);
+    assert_eq!(log.end_of_replica(BrokerId(2)), 2, "what it had beyond is another record");
     log.restart_at(50);
     assert_eq!((log.start(), log.end(), log.bytes()), (50, 50, 0));
     assert_eq!(append(&mut log, &Records::new(1)).expect("valid").base_offset, 50);

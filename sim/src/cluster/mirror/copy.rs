@@ -91,9 +91,8 @@ impl Link {
                     Fetched::Batches { batches, next, high_watermark } => {
                         for batch in batches {
                             let bytes = batch.bytes().len();
-                            let earliest = partition.in_flight.back().map(|last| last.arrives);
-                            let arrives =
-                                self.wire.send(now, bytes).max(earliest.unwrap_or_default());
+                            // One that is drawn to arrive before the one ahead of it waits behind it.
+                            let arrives = self.wire.send(now, bytes);
                             partition.in_flight.push_back(InFlight { arrives, batch });
                         }
                         partition.position = next;

@@ -29,6 +29,24 @@
 //! it), so the copies are ordinary topics with offsets of their own, and a restart copies some records again.
 //! Groups' offsets are translated, never ahead of what is right.
 //!
+//! ```
+//! use switchyard_sim::cluster::{
+//!     Cluster, ClusterSpec, Time,
+//!     mirror::{Link, LinkSpec, Topics},
+//! };
+//!
+//! let mut east = Cluster::new(ClusterSpec::new("east", 7, "127.0.0.1", [9092]));
+//! let mut west = Cluster::new(ClusterSpec::new("west", 7, "127.0.0.1", [9192]));
+//! let mut link = Link::new(LinkSpec::cluster_linking("disaster-recovery", 7));
+//! let now = Time::from_ms(1_000);
+//! link.handle_time(now, &mut east, &mut west); // Again whenever `link.deadline()` has come.
+//!
+//! link.sever(now, &east, &west); // The region is gone.
+//! let lost = link.failover(now, &mut east, &mut west, Topics::All)?;
+//! assert_eq!(lost.iter().map(|partition| partition.records).sum::<u64>(), 0);
+//! # Ok::<(), switchyard_sim::cluster::mirror::LinkError>(())
+//! ```
+//!
 //! Absent on purpose: ACLs; prefixes of cluster links; the topics in which either product keeps its own state; a
 //! transaction that is open when its topic stops stays open on the mirror, until a producer with the same
 //! transactional id begins anew.

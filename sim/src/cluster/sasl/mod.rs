@@ -107,8 +107,8 @@ impl Mechanism {
 
     /// Those of a list as `sasl.enabled.mechanisms` gives it that are served.
     pub(super) fn listed(names: &str) -> Vec<Self> {
-        let named = |name: &str| Self::ALL.into_iter().find(|known| known.name() == name.trim());
-        names.split(',').filter_map(named).collect()
+        let find = |name: &str| Self::ALL.into_iter().find(|known| known.name() == name.trim());
+        names.split(',').filter_map(find).collect()
     }
 
     pub(super) fn wire_name(self) -> StrBytes {

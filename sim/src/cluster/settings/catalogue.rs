@@ -225,6 +225,26 @@ pub(super) const GROUP: &[OwnSetting] = &[
     own("consumer.session.timeout.ms", Int, "45000", Some("group.consumer.session.timeout.ms")),
 ];
 
+/// Defaults that differ in Kafka 3.9.
+#[rustfmt::skip]
+pub(super) const BROKER_39: &[(&str, &str)] = &[
+    ("group.consumer.assignors", "org.apache.kafka.coordinator.group.assignor.UniformAssignor,org.apache.kafka.coordinator.group.assignor.RangeAssignor"),
+    ("group.coordinator.append.linger.ms", "10"),
+    ("group.coordinator.rebalance.protocols", "classic"),
+    ("group.coordinator.threads", "1"),
+    ("log.message.timestamp.after.max.ms", "9223372036854775807"),
+    ("metric.reporters", ""),
+    ("num.recovery.threads.per.data.dir", "1"),
+];
+
+/// Settings that Kafka 3.9 does not have.
+pub(super) const NOT_IN_39: &[&str] = &[
+    "add.partitions.to.txn.retry.backoff.max.ms",
+    "add.partitions.to.txn.retry.backoff.ms",
+    "group.consumer.migration.policy",
+    "transaction.two.phase.commit.enable",
+];
+
 /// Other names that stand in for a setting of a broker, in their order, and what to multiply them with.
 pub(super) const STAND_INS: &[(&str, &[(&str, i64)])] = &[
     ("log.flush.interval.ms", &[("log.flush.scheduler.interval.ms", 1)]),

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use kafka_protocol::messages::BrokerId;
 
 use super::{
+    super::versions::Profile,
     Settings, broker_setting,
-    catalogue::{BROKER, GROUP, OwnSetting, STAND_INS, TOPIC},
+    catalogue::{BROKER, GROUP, NOT_IN_39, OwnSetting, STAND_INS, TOPIC},
     value::Kind,
 };
 
@@ -119,7 +120,9 @@ impl Settings {
             .keys()
             .chain(self.altered_of.get(&id).into_iter().flat_map(|altered| altered.keys()));
         let unknown = altered.filter(|name| broker_setting(name).is_none());
+        let is_41 = self.profile >= Profile::Kafka41;
         let known = BROKER.iter().map(|setting| setting.name);
+        let known = known.filter(|name| is_41 || !NOT_IN_39.contains(name));
         let mut names: Vec<_> = known.chain(unknown.map(String::as_str)).collect();
         names.sort_unstable();
         names.dedup();
@@ -150,7 +153,11 @@ impl Settings {
     fn broker_entry(&self, name: &str, broker: Option<BrokerId>) -> Described {
         let setting = broker_setting(name);
         let kind = setting.map_or(Kind::Unknown, |setting| setting.kind);
-        let synonyms = self.synonyms(name, broker);
+        let mut synonyms = self.synonyms(name, broker);
+        if broker.is_none() {
+            // What was altered for all brokers is told without what would hold else.
+            synonyms.retain(|synonym| synonym.source == Source::DynamicDefaultBroker);
+        }
         let first = synonyms.first();
         let secret = kind == Kind::Unknown;
         Described {
@@ -183,7 +190,7 @@ impl Settings {
             })
         });
         let defaults = names.iter().filter_map(|name| {
-            let value = broker_setting(name)?.default?.to_owned();
+            let value = self.default_of(broker_setting(name)?)?.to_owned();
             Some(Synonym { name: (*name).to_owned(), value, source: Source::Default })
         });
         set.chain(defaults).skip_while(|synonym| synonym.name != name).collect()

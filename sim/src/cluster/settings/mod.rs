@@ -21,7 +21,9 @@ use kafka_protocol::{ResponseError, messages::BrokerId};
 pub(super) use describe::Described;
 pub(super) use value::Kind;
 
-use self::catalogue::{ALLOWED, BROKER, BrokerSetting, GROUP, OwnSetting, STAND_INS, TOPIC};
+use self::catalogue::{
+    ALLOWED, BROKER, BROKER_39, BrokerSetting, GROUP, OwnSetting, STAND_INS, TOPIC,
+};
 use super::{controller::Refusal, topic::Topic, versions::Profile};
 
 /// Settings that are kept for one topic, group or broker.
@@ -30,7 +32,7 @@ const PER_RESOURCE_MAX: usize = 1000;
 const GROUPS_MAX: usize = 10_000;
 
 /// What the cluster was given and what was altered since.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Settings {
     given: BTreeMap<String, String>,
     /// Given under another name and unit: `log.retention.hours` as `log.retention.ms`.
@@ -40,8 +42,7 @@ pub(super) struct Settings {
     /// Altered for one.
     altered_of: BTreeMap<BrokerId, BTreeMap<String, String>>,
     groups: BTreeMap<String, BTreeMap<String, String>>,
-    /// With eligible replicas (KIP-966) all brokers must agree on `min.insync.replicas`.
-    keeps_elr: bool,
+    profile: Profile,
 }
 
 const MIN_ISR: &str = "min.insync.replicas";
@@ -57,8 +58,14 @@ pub(super) enum Alteration {
 
 impl Settings {
     pub(super) fn new(given: BTreeMap<String, String>, profile: Profile) -> Self {
-        let keeps_elr = profile >= Profile::Kafka41;
-        let mut settings = Self { given, keeps_elr, ..Self::default() };
+        let mut settings = Self {
+            given,
+            derived: BTreeMap::new(),
+            altered: BTreeMap::new(),
+            altered_of: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            profile,
+        };
         for (name, stand_ins) in STAND_INS {
             let found = stand_ins.iter().find_map(|(other, factor)| {
                 let value = settings.given.get(*other)?.parse::<i64>().ok()?;
@@ -69,7 +76,7 @@ impl Settings {
                 settings.derived.insert(name, value.to_string());
             }
         }
-        if keeps_elr {
+        if settings.keeps_elr() {
             let value = settings.text(MIN_ISR).to_owned();
             settings.altered.insert(MIN_ISR.to_owned(), value);
         }
@@ -83,7 +90,21 @@ impl Settings {
             return value;
         }
         let known = broker_setting(name);
-        known.unwrap_or_else(|| panic!("`{name}` is not in the catalogue")).default.unwrap_or("")
+        let known = known.unwrap_or_else(|| panic!("`{name}` is not in the catalogue"));
+        self.default_of(known).unwrap_or("")
+    }
+
+    fn default_of(&self, setting: &BrokerSetting) -> Option<&'static str> {
+        let older = BROKER_39.iter().find(|(name, _)| *name == setting.name);
+        match older {
+            Some((_, default)) if self.profile == Profile::Kafka39 => Some(default),
+            _ => setting.default,
+        }
+    }
+
+    /// With eligible replicas (KIP-966) all brokers must agree on `min.insync.replicas`.
+    fn keeps_elr(&self) -> bool {
+        self.profile >= Profile::Kafka41
     }
 
     /// A setting of a topic: its own, or the brokers' under the name that they use for it.
@@ -312,10 +333,10 @@ impl Settings {
         alterations: &BTreeMap<String, Alteration>,
     ) -> Result<(), Refusal> {
         let text = match (broker, alterations.get(MIN_ISR)) {
-            (Some(_), Some(_)) if self.keeps_elr => {
+            (Some(_), Some(_)) if self.keeps_elr() => {
                 "Broker-level min.insync.replicas cannot be altered while ELR is enabled."
             }
-            (None, Some(Alteration::Delete)) if self.keeps_elr => {
+            (None, Some(Alteration::Delete)) if self.keeps_elr() => {
                 "Cluster-level min.insync.replicas cannot be removed while ELR is enabled."
             }
             _ => return Ok(()),

@@ -59,3 +59,11 @@ fn a_groups_own_settings_win_over_the_brokers() {
         )
     );
 }
+
+#[test]
+fn defaults_are_those_of_the_release() {
+    let name = "log.message.timestamp.after.max.ms";
+    let of = |profile| Settings::new(BTreeMap::new(), profile).int(name);
+    assert_eq!(of(Profile::Kafka39), i64::MAX);
+    assert_eq!(of(Profile::Kafka41), 3_600_000);
+}

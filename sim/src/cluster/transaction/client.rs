@@ -68,6 +68,12 @@ impl Client {
         self.ask(4, &request);
     }
 
+    /// Who leads partition 0 of a topic.
+    pub(in super::super) fn leader(&self, topic: &str) -> i32 {
+        let partition = self.cluster.topics.partition(&topic_name(topic), 0);
+        partition.and_then(|partition| partition.leader).expect("a leader").0
+    }
+
     pub(in super::super) fn send_frame(&mut self, frame: Bytes) {
         self.cluster.handle_frame(self.now, self.connection, frame);
     }

@@ -257,7 +257,6 @@ impl Cluster {
             timestamp: now.ms(),
         };
         if partition.log.append_marker(&marker, partition.leader_epoch).is_ok() {
-            partition.log.replicated(&partition.isr);
             self.partition_changed(topic, index);
         }
         // One that the log refuses comes from a producer that was fenced there: Kafka gives it up too.

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use kafka_protocol::messages::BrokerId;
 
-use super::{super::broker::BrokerState, *};
+use super::{
+    super::{broker::BrokerState, versions::Profile},
+    *,
+};
 use story::Story;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -171,7 +174,7 @@ fn transaction_that_takes_too_long_is_aborted_and_its_producer_fenced() {
     let mut story = Story::new(&[]);
     story.init(4, "t").add(3, "t", (0, 0), "orders").produce(11, "t", (0, 0), 0, "orders");
     // The producer's timeout is 60 s, and the coordinator looks every 10 s.
-    story.pass(60 * SECOND - SECOND).describe("t");
+    story.pass(59 * SECOND).describe("t");
     story.pass(11 * SECOND).describe("t").read("orders").end(4, "t", (0, 0), true);
     story.tells(
         "
@@ -259,7 +262,7 @@ fn missing_partition_fails_the_whole_request() {
 fn other_brokers_are_not_coordinators() {
     let mut story = Story::of_brokers(2, &[]);
     let id = transactional_id("t");
-    let coordinator = story.client.cluster.coordinator_of(&id).expect("a coordinator");
+    let coordinator = story.client.cluster.transaction_coordinator_of(&id).expect("a coordinator");
     story.connect(3 - coordinator.0).init(4, "t").add_offsets(3, "t", (0, 0));
     story.end(5, "t", (0, 0), true).describe("t").list(&[]);
     story.connect(coordinator.0).init(4, "t").list(&[]);
@@ -272,6 +275,26 @@ fn other_brokers_are_not_coordinators() {
         ListTransactions []: none
         InitProducerId v4 t: 0/0
         ListTransactions []: t Empty
+        ",
+    );
+}
+
+/// A produce that strays must not open a transaction that nobody means to end.
+#[test]
+fn produce_to_a_broker_that_does_not_lead_begins_no_transaction() {
+    let mut story = Story::of_brokers(2, &[]);
+    let id = transactional_id("t");
+    let coordinator =
+        story.client.cluster.transaction_coordinator_of(&id).expect("a coordinator").0;
+    let leader = story.client.leader("orders");
+    story.connect(coordinator).init(4, "t");
+    story.connect(3 - leader).produce(12, "t", (0, 0), 0, "orders");
+    story.connect(coordinator).describe("t");
+    story.tells(
+        "
+        InitProducerId v4 t: 0/0
+        Produce v12 t 0/0: NotLeaderOrFollower
+        DescribeTransactions t: Empty 0/0 []
         ",
     );
 }
@@ -296,7 +319,7 @@ fn unused_id_expires() {
         ("transactional.id.expiration.ms", "60000"),
         ("transaction.remove.expired.transaction.cleanup.interval.ms", "1000"),
     ]);
-    story.init(4, "t").pass(60 * SECOND - SECOND).describe("t");
+    story.init(4, "t").pass(59 * SECOND).describe("t");
     story.pass(2 * SECOND).describe("t").end(4, "t", (0, 0), true).init(4, "t");
     story.tells(
         "
@@ -353,6 +376,69 @@ fn producers_of_a_partition_are_described() {
         DescribeProducers: UnknownTopicOrPartition
         ",
     );
+}
+
+/// Epochs are 16 bits: a producer that has used them up goes on under a new id, and notices nothing.
+#[test]
+fn end_of_a_transaction_with_the_last_epoch_gives_a_new_id() {
+    let mut story = Story::new(&[]);
+    story.init(4, "t").set_epoch("t", i16::MAX - 2).init(4, "t");
+    story.add(3, "t", (0, 32766), "orders").end(5, "t", (0, 32766), true);
+    story.end(5, "t", (0, 32766), true).end(5, "t", (0, 32766), false);
+    story.add(3, "t", (1, 0), "orders").end(5, "t", (1, 0), false).end(5, "t", (0, 32766), false);
+    story.tells(
+        "
+        InitProducerId v4 t: 0/0
+        InitProducerId v4 t: 0/32766
+        AddPartitionsToTxn v3 t 0/32766: ok
+        EndTxn v5 t 0/32766 commit: 1/0
+        EndTxn v5 t 0/32766 commit: 1/0
+        EndTxn v5 t 0/32766 abort: InvalidTxnState
+        AddPartitionsToTxn v3 t 1/0: ok
+        EndTxn v5 t 1/0 abort: 1/1
+        EndTxn v5 t 0/32766 abort: InvalidProducerIdMapping
+        ",
+    );
+}
+
+#[test]
+fn initialisation_after_the_last_epoch_gives_a_new_id() {
+    let mut story = Story::new(&[]);
+    story.init(4, "t").set_epoch("t", i16::MAX - 1);
+    story.init_as(4, "t", (0, 32766)).init_as(4, "t", (0, 32766));
+    story.add(3, "t", (1, 0), "orders").init_as(4, "t", (0, 32766));
+    // One epoch is kept back for fencing.
+    story.set_epoch("t", i16::MAX - 1).init(4, "t").describe("t").init(4, "t");
+    story.tells(
+        "
+        InitProducerId v4 t: 0/0
+        InitProducerId v4 t as 0/32766: 1/0
+        InitProducerId v4 t as 0/32766: 1/0
+        AddPartitionsToTxn v3 t 1/0: ok
+        InitProducerId v4 t as 0/32766: ProducerFenced
+        InitProducerId v4 t: ConcurrentTransactions
+        DescribeTransactions t: CompleteAbort 1/32767 []
+        InitProducerId v4 t: 2/0
+        ",
+    );
+}
+
+/// Before TV2 an epoch that was raised to fence is told to nobody, whatever they believe to be.
+#[test]
+fn kafka_39_fences_so_that_the_old_producer_cannot_ask_for_the_new_epoch() {
+    for (profile, told) in [(Profile::Kafka39, "ProducerFenced"), (Profile::Kafka41, "0/1")] {
+        let mut story = Story::of_profile(profile);
+        story.init(4, "t").add(3, "t", (0, 0), "orders").init_as(4, "t", (0, 0));
+        story.init_as(4, "t", (0, 0));
+        story.tells(&format!(
+            "
+            InitProducerId v4 t: 0/0
+            AddPartitionsToTxn v3 t 0/0: ok
+            InitProducerId v4 t as 0/0: ConcurrentTransactions
+            InitProducerId v4 t as 0/0: {told}
+            "
+        ));
+    }
 }
 
 /// The number of ids is a client's choice, so it has a limit.

@@ -1,6 +1,7 @@
 use super::super::{
     ClusterSpec,
     conversation::{Conversation, Records, START_MS},
+    log::Log,
 };
 
 #[test]
@@ -49,7 +50,7 @@ fn all_logs_together_stay_within_the_bound_and_the_oldest_batches_go() {
         let logs = ["old", "new"].map(|topic| &talk.partition(topic).log);
         let bytes: usize = logs.iter().map(|log| log.bytes()).sum();
         assert!(bytes <= 100_000 + 100_000 / 8);
-        logs.map(|log| log.start())
+        logs.map(Log::start)
     };
     for _ in 0..60 {
         write("new", 0);

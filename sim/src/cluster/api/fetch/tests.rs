@@ -55,7 +55,7 @@ fn fetch_answers_in_every_version() {
         let response: FetchResponse = talk.ask(leader, version, &request);
         let answer = &response.responses[0].partitions[0];
         assert_eq!((answer.error_code, answer.high_watermark), (0, 2), "v{version}");
-        assert_eq!(answer.records.as_ref().map(|records| records.is_empty()), Some(false));
+        assert_eq!(answer.records.as_ref().map(bytes::Bytes::is_empty), Some(false));
         assert_eq!(answer.aborted_transactions, None, "null for who reads everything");
     }
 }
@@ -181,6 +181,7 @@ fn leader_epochs_are_compared() {
         error(&talk.ask(leader, version, &request))
     };
     assert_eq!(ask(12, -1), 0);
+    assert_eq!(ask(12, -2), 0);
     assert_eq!(ask(12, 3), 0);
     assert_eq!(ask(12, 2), code(ResponseError::FencedLeaderEpoch));
     assert_eq!(ask(12, 4), code(ResponseError::UnknownLeaderEpoch));
@@ -371,11 +372,17 @@ fn full_cache_gives_no_session_until_one_is_stale() {
 fn readers_of_committed_records_stop_before_open_transactions() {
     let (mut talk, leader) = orders();
     talk.produce(leader, "orders", Records::new(2).bytes());
-    let open = Records::new(3).by(9, 0, 0).transactional().bytes();
-    let mut request = super::super::super::conversation::produce("orders", open, 1);
     let id = kafka_protocol::protocol::StrBytes::from_static_str("pay");
+    let coordinator = talk.cluster.transaction_coordinator_of(&id).expect("a coordinator");
+    let coordinator = talk.connect(coordinator.0);
+    let initialise = kafka_protocol::messages::InitProducerIdRequest::default()
+        .with_transactional_id(Some(id.clone().into()))
+        .with_transaction_timeout_ms(60_000);
+    assert_eq!(talk.ask(coordinator, 2, &initialise).producer_id.0, 0);
+    let open = Records::new(3).by(0, 0, 0).transactional().bytes();
+    let mut request = super::super::super::conversation::produce("orders", open, 1);
     request.transactional_id = Some(id.into());
-    talk.ask(leader, 11, &request);
+    talk.ask(leader, 12, &request);
     let committed = fetch("orders", 0).with_isolation_level(1);
     let response: FetchResponse = talk.ask(leader, 11, &committed);
     let answer = &response.responses[0].partitions[0];
@@ -390,7 +397,7 @@ fn readers_of_committed_records_stop_before_open_transactions() {
     assert_eq!(talk.answer::<FetchResponse>(sent), None);
     talk.change("orders", |partition| {
         let marker = Marker {
-            producer_id: 9,
+            producer_id: 0,
             producer_epoch: 0,
             commit: false,
             coordinator_epoch: 0,
@@ -402,7 +409,7 @@ fn readers_of_committed_records_stop_before_open_transactions() {
     let answer = &response.responses[0].partitions[0];
     assert_eq!(answer.last_stable_offset, 6);
     let aborted = answer.aborted_transactions.as_ref().expect("told to readers of committed");
-    assert_eq!((aborted[0].producer_id.0, aborted[0].first_offset), (9, 2));
+    assert_eq!((aborted[0].producer_id.0, aborted[0].first_offset), (0, 2));
 }
 
 #[test]
@@ -425,4 +432,7 @@ fn strange_requests_are_answered() {
     let errors = response.responses.iter().flat_map(|topic| &topic.partitions);
     let errors: Vec<_> = errors.map(|partition| partition.error_code).collect();
     assert_eq!(errors, [1, 3]);
+    talk.produce(leader, "orders", Records::new(1).bytes());
+    let negative = fetch("orders", 0).with_max_bytes(-1);
+    assert_eq!(error(&talk.ask(leader, 12, &negative)), code(ResponseError::UnknownServerError));
 }

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use kafka_protocol::{
     messages::{
-        ApiKey, ApiVersionsRequest, BrokerId, CreatePartitionsRequest, CreateTopicsRequest,
-        DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
+        AlterConfigsRequest, ApiKey, ApiVersionsRequest, BrokerId, CreatePartitionsRequest,
+        CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
         DescribeTopicPartitionsRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest,
-        MetadataRequest,
+        MetadataRequest, alter_configs_request,
         create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsTopic},
         create_topics_request::{CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig},
         delete_topics_request::DeleteTopicState,
@@ -458,6 +458,44 @@ fn alterations_that_kafka_refuses_are_refused_in_its_words() {
     3
     42 Group name must not be empty
     ");
+}
+
+/// The older API replaces all: what it does not name goes back to its default.
+#[test]
+fn alter_configs_replaces_what_was_set() {
+    let mut story = Story::new();
+    story.create(vec![configured("t", "retention.ms", Some("5000"))]);
+    let alter = |name: &str, key: &str, value: Option<&str>| {
+        let config = alter_configs_request::AlterableConfig::default()
+            .with_name(text(key))
+            .with_value(value.map(text));
+        let resource = alter_configs_request::AlterConfigsResource::default()
+            .with_resource_type(2)
+            .with_resource_name(text(name))
+            .with_configs(vec![config]);
+        AlterConfigsRequest::default().with_resources(vec![resource])
+    };
+    let codes = [
+        story.ask(1, 2, &alter("t", "segment.ms", Some("x"))),
+        story.ask(1, 2, &alter("t", "segment.ms", None)),
+        story.ask(1, 2, &alter("zz", "segment.ms", Some("7"))),
+        story.ask(1, 2, &alter("t", "segment.ms", Some("7")).with_validate_only(true)),
+    ]
+    .map(|answer| answer.responses[0].error_code);
+    assert_eq!(codes, [40, 42, 3, 0]);
+    assert_eq!(story.setting(2, "t", "retention.ms"), "5000:1 retention.ms=5000:1");
+    story.ask(1, 0, &alter("t", "segment.ms", Some("7")));
+    assert_eq!(story.setting(2, "t", "retention.ms"), "604800000:5");
+    assert_eq!(story.setting(2, "t", "segment.ms"), "7:1 segment.ms=7:1");
+}
+
+#[test]
+fn topics_cannot_be_deleted_where_the_brokers_do_not_allow_it() {
+    let mut story = Story::with(&[("delete.topic.enable", "false")]);
+    story.create(vec![creatable("t", 1, 1)]);
+    let request = DeleteTopicsRequest::default().with_topic_names(vec![topic("t")]);
+    assert_eq!(story.ask(1, 5, &request).responses[0].error_code, 73);
+    assert_eq!(story.ask(1, 2, &request).responses[0].error_code, 42);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::cluster::{
 };
 
 /// How long a member may wait for its first generation.
-const FIRST_JOIN_TIMEOUT: Duration = Duration::from_secs(300);
+const FIRST_JOIN_TIMEOUT: Duration = Duration::from_mins(5);
 /// Ids that a group gives without hearing of them again, at the most; Kafka has no such limit.
 const PENDING_MAX: usize = 10_000;
 /// What a member may tell about itself at the most: a generation with more of it could not be written either.

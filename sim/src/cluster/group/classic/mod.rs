@@ -33,7 +33,7 @@ use kafka_protocol::{
 
 pub(in crate::cluster) use join::Join;
 
-use super::Answer;
+use super::{Answer, offsets::Aging};
 use crate::cluster::{connection::Ticket, time::Time};
 
 /// The protocol type of consumers, whose subscriptions the coordinator reads.
@@ -242,15 +242,15 @@ impl ClassicGroup {
         if self.is_empty() || consumers { Ok(()) } else { Err(ResponseError::NonEmptyGroup) }
     }
 
-    /// From when on an offset that nobody reads gets old; `None`: none does.
-    pub(in crate::cluster) fn offsets_age_from(&self) -> Option<Option<Time>> {
+    /// From when on an offset that nobody reads gets old.
+    pub(in crate::cluster) fn aging(&self) -> Aging {
         let consumers = self.protocol_type.as_deref() == Some(CONSUMER);
         match (&self.protocol_type, self.phase) {
             // Nobody was ever a member: each offset has its own age.
-            (None, _) => Some(None),
-            (Some(_), Phase::Empty) => Some(Some(self.since)),
-            (Some(_), Phase::Stable) if consumers && self.subscribed.is_some() => Some(None),
-            (Some(_), _) => None,
+            (None, _) => Aging::FromCommit,
+            (Some(_), Phase::Empty) => Aging::From(self.since),
+            (Some(_), Phase::Stable) if consumers && self.subscribed.is_some() => Aging::FromCommit,
+            (Some(_), _) => Aging::Never,
         }
     }
 

@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, time::Duration};
 use kafka_protocol::{ResponseError, messages::TopicName, protocol::StrBytes};
 use uuid::Uuid;
 
-use super::{Heartbeat, LEAVING_FOR_A_WHILE, Pattern, TopicView};
+use super::{Heartbeat, LEAVING_FOR_A_WHILE, Pattern, PatternChange, TopicView};
 use crate::cluster::{
     group::{
         Refusal,
@@ -121,10 +121,13 @@ impl Member {
             changed |= topics != self.topics;
             self.topics = topics;
         }
-        if let Some(pattern) = beat.pattern {
-            changed |= pattern != self.pattern;
-            self.pattern = pattern;
-        }
+        let pattern = match beat.pattern {
+            PatternChange::Kept => return changed,
+            PatternChange::Dropped => None,
+            PatternChange::Set(pattern) => Some(pattern),
+        };
+        changed |= pattern != self.pattern;
+        self.pattern = pattern;
         changed
     }
 

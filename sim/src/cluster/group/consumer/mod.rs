@@ -10,8 +10,8 @@
 //! Invariants: no partition is with two members; a member's epoch is at most the epoch of the target; a member
 //! that does not give up in time is removed.
 //!
-//! Absent on purpose: regular expressions are resolved in the heartbeat that brings them; Kafka does it a moment
-//! later and looks at new topics every ten minutes at the latest.
+//! A regular expression is resolved after the heartbeat that brings it, so its topics come with the next one.
+//! Unlike Kafka, which looks for topics that match anew now and then, this looks at every heartbeat.
 
 mod member;
 mod pattern;
@@ -27,7 +27,7 @@ use kafka_protocol::{ResponseError, messages::TopicName, protocol::StrBytes};
 use uuid::Uuid;
 
 pub(in crate::cluster) use member::Member;
-pub(in crate::cluster) use pattern::Pattern;
+pub(in crate::cluster) use pattern::{Pattern, PatternChange};
 
 use super::{
     Refusal, Rules,
@@ -86,8 +86,7 @@ pub(in crate::cluster) struct Heartbeat {
     pub(in crate::cluster) client_host: StrBytes,
     pub(in crate::cluster) rebalance_timeout: Option<Duration>,
     pub(in crate::cluster) topics: Option<BTreeSet<TopicName>>,
-    /// `Some(None)`: no longer any.
-    pub(in crate::cluster) pattern: Option<Option<Pattern>>,
+    pub(in crate::cluster) pattern: PatternChange,
     pub(in crate::cluster) assignor: Option<Assignor>,
     /// What the member reads; given when that has changed.
     pub(in crate::cluster) owned: Option<Assignment>,
@@ -176,9 +175,12 @@ impl ConsumerGroup {
         let joins = beat.epoch == JOINING;
         let is_new = self.find_or_join(&beat)?;
         let full = beat.rebalance_timeout.is_some()
-            && (beat.topics.is_some() || beat.pattern.is_some())
+            && (beat.topics.is_some() || beat.pattern != PatternChange::Kept)
             && beat.owned.is_some();
         let owned = beat.owned.clone();
+        for member in self.members.values_mut() {
+            member.resolve(topics);
+        }
         let changed = self.members.get_mut(&id).is_some_and(|member| {
             member.session_until = now + rules.consumer_session;
             member.update(beat)
@@ -263,9 +265,6 @@ impl ConsumerGroup {
 
     /// Makes a new target when subscriptions or the topics behind them are no longer those of the last one.
     fn follow_topics(&mut self, topics: &impl TopicView, changed: bool) {
-        for member in self.members.values_mut() {
-            member.resolve(topics);
-        }
         let names: BTreeSet<&TopicName> =
             self.members.values().flat_map(Member::subscription).collect();
         let found: BTreeMap<_, _> =
@@ -380,6 +379,10 @@ impl ConsumerGroup {
         knows_epochs: bool,
     ) -> Result<(), ResponseError> {
         if epoch < 0 && self.is_empty() {
+            return Ok(());
+        }
+        if in_transaction && epoch < 0 && id.is_empty() {
+            // Old producers cannot say for which member they commit.
             return Ok(());
         }
         let member = self.members.get(id).ok_or(ResponseError::UnknownMemberId)?;

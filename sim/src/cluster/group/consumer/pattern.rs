@@ -13,6 +13,14 @@ pub(in crate::cluster) struct Pattern {
     regex: Regex,
 }
 
+/// What a heartbeat says of the member's pattern.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::cluster) enum PatternChange {
+    Kept,
+    Dropped,
+    Set(Pattern),
+}
+
 impl Pattern {
     /// Of a client's text; `Err` says what is wrong with it.
     pub(in crate::cluster) fn new(text: &StrBytes) -> Result<Self, String> {

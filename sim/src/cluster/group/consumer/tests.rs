@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use proptest::prelude::*;
 
 use super::*;
@@ -91,7 +93,7 @@ fn beating(id: &str, epoch: i32) -> Heartbeat {
         client_host: StrBytes::default(),
         rebalance_timeout: None,
         topics: None,
-        pattern: None,
+        pattern: PatternChange::Kept,
         assignor: None,
         owned: None,
     }
@@ -179,19 +181,22 @@ fn static_member_finds_its_partitions_when_it_returns() {
 fn new_partitions_topics_and_deletions_reach_the_members() {
     let mut story = Story::new(1);
     let pattern = Pattern::new(&text("t.?")).unwrap();
-    let by_pattern = Heartbeat { topics: None, pattern: Some(Some(pattern)), ..joining("m1") };
-    assert_eq!(story.beat(by_pattern), Ok((1, Some(vec![0]))));
+    let by_pattern =
+        Heartbeat { topics: None, pattern: PatternChange::Set(pattern), ..joining("m1") };
+    // What matches is looked up once the member is there.
+    assert_eq!(story.beat(by_pattern), Ok((1, Some(vec![]))));
+    assert_eq!(story.beat(beating("m1", 1)), Ok((2, Some(vec![0]))));
     story.topics.0.insert(name("t"), (Uuid::from_u128(1), 2));
-    assert_eq!(story.beat(beating("m1", 1)), Ok((2, Some(vec![0, 1]))));
+    assert_eq!(story.beat(beating("m1", 2)), Ok((3, Some(vec![0, 1]))));
     story.topics.0.insert(name("t2"), (Uuid::from_u128(2), 1));
     story.topics.0.insert(name("other"), (Uuid::from_u128(3), 1));
-    assert_eq!(story.beat(beating("m1", 2)), Ok((3, Some(vec![0, 1, 0]))));
+    assert_eq!(story.beat(beating("m1", 3)), Ok((4, Some(vec![0, 1, 0]))));
     assert!(story.group.is_subscribed_to(&name("t2")));
     story.topics.0.remove(&name("t"));
-    assert_eq!(story.beat(beating("m1", 3)), Ok((3, Some(vec![0]))));
-    let left =
-        Heartbeat { owned: Some([(Uuid::from_u128(2), [0].into())].into()), ..beating("m1", 3) };
-    assert_eq!(story.beat(left), Ok((4, None)));
+    assert_eq!(story.beat(beating("m1", 4)), Ok((4, Some(vec![0]))));
+    let owned = [(Uuid::from_u128(2), [0].into())].into();
+    let left = Heartbeat { owned: Some(owned), ..beating("m1", 4) };
+    assert_eq!(story.beat(left), Ok((5, None)));
 }
 
 #[test]
@@ -216,6 +221,7 @@ fn commit_needs_the_epoch_of_the_member() {
     assert_eq!(group(&story, "m1", 2, true, true), Err(ResponseError::IllegalGeneration));
     assert_eq!(group(&story, "m1", 1, false, false), Err(ResponseError::UnsupportedVersion));
     assert_eq!(group(&story, "", -1, false, true), Err(ResponseError::UnknownMemberId));
+    assert_eq!(group(&story, "", -1, true, true), Ok(()));
 }
 
 #[test]

@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use proptest::prelude::*;
 
 use super::*;
@@ -49,12 +51,12 @@ fn offsets_expire_by_age_unless_they_are_read_or_pending() {
     }
     offsets.commit(&topic(4), 0, Committed { expires_at: Some(Time::from_ms(900)), ..at(10) });
     offsets.commit_in_transaction(7, &topic(3), 0, at(11));
-    offsets.expire(Time::from_ms(109), retention, None, |_| false);
+    offsets.expire(Time::from_ms(109), retention, Aging::FromCommit, |_| false);
     assert_eq!(offsets.iter().count(), 4);
-    offsets.expire(Time::from_ms(110), retention, None, |name| *name == topic(2));
+    offsets.expire(Time::from_ms(110), retention, Aging::FromCommit, |name| *name == topic(2));
     let left: Vec<_> = offsets.iter().map(|(name, ..)| name.to_string()).collect();
     assert_eq!(left, ["t2", "t3", "t4"]);
-    offsets.expire(Time::from_ms(900), retention, Some(Time::from_ms(850)), |_| false);
+    offsets.expire(Time::from_ms(900), retention, Aging::From(Time::from_ms(850)), |_| false);
     let left: Vec<_> = offsets.iter().map(|(name, ..)| name.to_string()).collect();
     assert_eq!(left, ["t2", "t3"]);
 }

@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::{
     messages::{
@@ -5,7 +7,7 @@ use kafka_protocol::{
         DescribeGroupsRequest, FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest,
         LeaveGroupRequest, ListGroupsRequest, MetadataRequest, OffsetCommitRequest,
         OffsetDeleteRequest, OffsetFetchRequest, RequestHeader, ResponseHeader, SyncGroupRequest,
-        TxnOffsetCommitRequest, join_group_request::JoinGroupRequestProtocol,
+        TransactionalId, TxnOffsetCommitRequest, join_group_request::JoinGroupRequestProtocol,
         leave_group_request::MemberIdentity, metadata_request::MetadataRequestTopic,
         offset_commit_request as commit, offset_delete_request as delete,
         offset_fetch_request as fetch, txn_offset_commit_request as txn,
@@ -15,7 +17,9 @@ use kafka_protocol::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::cluster::{ClusterSpec, ConnectionId, Output, broker::BrokerState, versions};
+use crate::cluster::{
+    BrokerId, ClusterSpec, ConnectionId, Output, transaction::Initialise, versions,
+};
 
 /// A cluster of three brokers with one topic, a clock, and a connection to the coordinator of group `g`.
 struct Story {
@@ -37,6 +41,15 @@ fn topic() -> TopicName {
 }
 
 impl Story {
+    /// Another broker leads what keeps the group.
+    fn move_coordinator(&mut self) {
+        let (topic, index) = self.cluster.offsets_partition("g");
+        let partition = self.cluster.topics.partition_mut(&topic, index).unwrap();
+        let leader = partition.leader;
+        partition.leader = partition.replicas.iter().copied().find(|id| Some(*id) != leader);
+        self.cluster.groups_moved(self.now);
+    }
+
     fn new() -> Self {
         let mut cluster = Cluster::new(ClusterSpec::new("groups", 1, "127.0.0.1", 9092..9095));
         let broker = cluster.coordinator_of("g").unwrap();
@@ -184,9 +197,7 @@ fn group_survives_its_coordinator() {
     let mut story = Story::new();
     assert_eq!(story.commit(OffsetCommitRequest::default(), 5), 0);
     assert_eq!(story.beat(0), 0);
-    let first = story.cluster.coordinator_of("g").unwrap();
-    story.cluster.brokers.get_mut(&first).unwrap().state = BrokerState::Fenced;
-    story.cluster.groups_moved(story.now);
+    story.move_coordinator();
     assert_eq!(story.beat(1), ResponseError::NotCoordinator.code());
     let second = story.cluster.coordinator_of("g").unwrap();
     story.connection = story.cluster.open(second.0, "127.0.0.1").unwrap();
@@ -198,9 +209,7 @@ fn group_survives_its_coordinator() {
 fn waiting_join_is_sent_away_when_the_coordinator_moves() {
     let mut story = Story::new();
     story.send(3, &join(""));
-    let first = story.cluster.coordinator_of("g").unwrap();
-    story.cluster.brokers.get_mut(&first).unwrap().state = BrokerState::Fenced;
-    story.cluster.groups_moved(story.now);
+    story.move_coordinator();
     let answer = story.receive::<JoinGroupRequest>(3).unwrap();
     assert_eq!(answer.error_code, ResponseError::NotCoordinator.code());
 }
@@ -254,19 +263,25 @@ fn group_with_members_is_neither_deleted_nor_synced() {
 #[test]
 fn offset_of_a_transaction_is_unstable_until_it_ends() {
     let mut story = Story::new();
+    let id = TransactionalId(text("t"));
+    let initialise = Initialise { timeout: millis(60_000), expected: None };
+    let producer =
+        story.cluster.initialise_producer(story.now, BrokerId(1), &id, &initialise).unwrap();
     let partition = txn::TxnOffsetCommitRequestPartition::default().with_committed_offset(9);
     let wanted = txn::TxnOffsetCommitRequestTopic::default()
         .with_name(topic())
         .with_partitions(vec![partition]);
     let request = TxnOffsetCommitRequest::default()
+        .with_transactional_id(id)
         .with_group_id(group())
-        .with_producer_id(7.into())
+        .with_producer_id(producer.wire_id())
+        .with_producer_epoch(producer.epoch)
         .with_generation_id(-1)
         .with_topics(vec![wanted]);
-    assert_eq!(story.ask(3, &request).topics[0].partitions[0].error_code, 0);
+    assert_eq!(story.ask(5, &request).topics[0].partitions[0].error_code, 0);
     assert_eq!(story.fetch(false), (-1, 0));
     assert_eq!(story.fetch(true), (-1, ResponseError::UnstableOffsetCommit.code()));
-    story.cluster.end_group_transactions(7, true);
+    story.cluster.end_group_transactions(producer.id, true);
     assert_eq!(story.fetch(true), (9, 0));
     story.cluster.forget_offsets_of(&topic());
     assert_eq!(story.fetch(true), (-1, 0));
@@ -321,6 +336,30 @@ fn group_that_is_not_there_is_dead_or_not_found() {
     assert_eq!(new.error_code, ResponseError::GroupIdNotFound.code());
 }
 
+#[test]
+fn sync_of_the_newest_version_says_which_protocol_it_is_for() {
+    let mut story = Story::new();
+    let unnamed = SyncGroupRequest::default().with_group_id(group());
+    let error = ResponseError::InconsistentGroupProtocol.code();
+    assert_eq!(story.ask(5, &unnamed).error_code, error);
+    let error = ResponseError::UnknownMemberId.code();
+    assert_eq!(story.ask(4, &unnamed).error_code, error);
+}
+
+#[test]
+fn administrator_removes_members_of_either_protocol() {
+    let mut story = Story::new();
+    assert_eq!(story.beat(0), 0);
+    let members = ["m", "nobody"].map(|id| MemberIdentity::default().with_member_id(text(id)));
+    let request =
+        LeaveGroupRequest::default().with_group_id(group()).with_members(members.to_vec());
+    let answer = story.ask(5, &request);
+    assert_eq!(answer.members[0].error_code, 0);
+    assert_eq!(answer.members[1].error_code, ResponseError::UnknownMemberId.code());
+    assert_eq!(story.state(), "g consumer Empty");
+    assert_eq!(story.beat(1), ResponseError::UnknownMemberId.code());
+}
+
 /// The seed decides over ids of members, and so over who reads what.
 #[test]
 fn same_seed_gives_the_same_member_ids() {
@@ -352,7 +391,7 @@ impl Drawer {
     fn body(&mut self, key: ApiKey, version: i16) -> Option<Bytes> {
         let (group, member, instance) = (GroupId(self.text()), self.text(), self.some());
         let instance = instance.filter(|_| version >= 5);
-        match key {
+        let body = match key {
             ApiKey::JoinGroup => {
                 let mut request =
                     join(&member).with_group_id(group).with_group_instance_id(instance);
@@ -400,8 +439,9 @@ impl Drawer {
                 }
                 encoded(version, &request)
             }
-            _ => self.offsets_or_admin(key, version, group, member),
-        }
+            _ => return self.offsets_or_admin(key, version, group, member),
+        };
+        Some(body)
     }
 
     fn offsets_or_admin(
@@ -411,7 +451,7 @@ impl Drawer {
         group: GroupId,
         member: StrBytes,
     ) -> Option<Bytes> {
-        match key {
+        let body = match key {
             ApiKey::OffsetCommit => {
                 let partition = commit::OffsetCommitRequestPartition::default()
                     .with_partition_index(self.number())
@@ -486,15 +526,16 @@ impl Drawer {
                 version,
                 &ConsumerGroupDescribeRequest::default().with_group_ids(vec![group]),
             ),
-            _ => None,
-        }
+            _ => return None,
+        };
+        Some(body)
     }
 }
 
-fn encoded<Q: Encodable>(version: i16, request: &Q) -> Option<Bytes> {
+fn encoded<Q: Encodable>(version: i16, request: &Q) -> Bytes {
     let mut body = BytesMut::new();
     request.encode(&mut body, version).expect("only what the version has");
-    Some(body.freeze())
+    body.freeze()
 }
 
 proptest! {

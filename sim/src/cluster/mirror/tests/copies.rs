@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::{ClusterLinking, Epochs, Filter, Lag, LinkEvent, LinkSpec, MirrorState, Mode},
+    super::{ClusterLinking, Epochs, Filter, Lag, LinkEvent, LinkSpec, MirrorState, Mode, Topics},
     world::{Side::*, World, linking, name},
 };
 
@@ -227,7 +227,7 @@ fn mirror_fails_when_its_source_is_deleted_or_made_anew() {
 fn filter_and_names_that_are_taken() {
     let mut world =
         World::new(LinkSpec { topics: Filter::named(["orders", "taken"]), ..linking() });
-    for topic in ["orders", "other", "taken", "__consumer_offsets"] {
+    for topic in ["orders", "other", "taken", "__internal"] {
         world.create(A, topic, 1);
     }
     world.create(B, "taken", 1);
@@ -242,4 +242,41 @@ fn filter_and_names_that_are_taken() {
         "topic `taken` already exists; delete it on the target, or leave it out of the link"
     );
     world.link.create_mirror(world.now, &mut world.a, &mut world.b, "other").unwrap();
+}
+
+/// A broker of the target that is away must not hold up what others lead, and nothing may be lost over it.
+#[test]
+fn leader_that_is_away_holds_up_its_partitions_only() {
+    let mut world = World::with_brokers(linking(), 1, 2);
+    world.create(A, "orders", 2);
+    world.run_ms(10);
+    let leader = world.b.topics.partition(&name("orders"), 0).unwrap().leader.unwrap();
+    assert!(world.b.kill_broker(world.now, leader.0));
+    world.produce(A, "orders", 0, 2).unwrap();
+    world.produce(A, "orders", 1, 3).unwrap();
+    world.run_ms(100);
+    let ends = |world: &World| [0, 1].map(|at| world.b.log_of(&name("orders"), at).unwrap().end());
+    assert_eq!(ends(&world), [0, 3]);
+    assert!(world.b.start_broker(world.now, leader.0));
+    world.b.handle_time(world.now);
+    world.run_ms(100);
+    assert_eq!(ends(&world), [2, 3]);
+}
+
+/// A region is also gone when its brokers are, whatever the line between the regions does.
+#[test]
+fn source_without_brokers_is_out_of_reach() {
+    let mut world = World::new(LinkSpec { unavailable_after: Duration::from_secs(1), ..linking() });
+    world.create(A, "orders", 1);
+    world.produce(A, "orders", 0, 2).unwrap();
+    world.run_ms(10);
+    world.produce(A, "orders", 0, 5).unwrap();
+    assert!(world.a.kill_broker(world.now, 1));
+    world.run_ms(2000);
+    assert_eq!(world.line(), "orders SOURCE_UNAVAILABLE source 7 target 2 lag 0 missing 5");
+    assert!(world.link.promote(world.now, &world.a, &world.b, Topics::All).is_err());
+    assert!(world.a.start_broker(world.now, 1));
+    world.a.handle_time(world.now);
+    world.run_ms(100);
+    assert_eq!(world.line(), "orders ACTIVE source 7 target 7 lag 0 missing 0");
 }

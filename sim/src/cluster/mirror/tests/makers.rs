@@ -61,7 +61,7 @@ fn copies_are_writable_and_have_offsets_of_their_own() {
 fn copies_bear_the_alias_of_the_source() {
     let naming = Naming::Prefixed("west".into());
     let mut world = World::new(maker(MirrorMaker { naming, ..MirrorMaker::default() }));
-    for topic in ["orders", "mm2-offset-syncs.b.internal", "__consumer_offsets"] {
+    for topic in ["orders", "mm2-offset-syncs.b.internal", "__internal"] {
         world.create(A, topic, 1);
     }
     world.produce(A, "orders", 0, 2).unwrap();

@@ -6,4 +6,5 @@ mod changes;
 mod copies;
 mod makers;
 mod model;
+mod shared;
 mod world;

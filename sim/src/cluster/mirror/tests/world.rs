@@ -35,7 +35,7 @@ pub(super) enum Side {
     B,
 }
 
-/// Two clusters of one broker, a link, and the time.
+/// Two clusters, a link, and the time.
 pub(super) struct World {
     pub(super) a: Cluster,
     pub(super) b: Cluster,
@@ -47,6 +47,11 @@ pub(super) struct World {
 
 pub(super) fn name(topic: &str) -> TopicName {
     TopicName(StrBytes::from_string(topic.to_owned()))
+}
+
+/// What a topic with so many partitions and nothing special is.
+pub(super) fn copy_of(partitions: usize) -> Shape {
+    Shape { id: Uuid::nil(), partitions, replicas: 1, configs: BTreeMap::new() }
 }
 
 fn group(group: &str) -> GroupId {
@@ -64,8 +69,15 @@ pub(super) fn linking() -> LinkSpec {
 
 impl World {
     pub(super) fn new(spec: LinkSpec) -> Self {
-        let cluster = |name: &str, seed| Cluster::new(ClusterSpec::new(name, seed, "host", [9092]));
-        let (mut a, mut b) = (cluster("a", 1), cluster("b", 2));
+        Self::with_brokers(spec, 1, 1)
+    }
+
+    /// Clusters of so many brokers. Clients are connected to the first of each.
+    pub(super) fn with_brokers(spec: LinkSpec, of_a: u16, of_b: u16) -> Self {
+        let cluster = |name: &str, seed, brokers: u16| {
+            Cluster::new(ClusterSpec::new(name, seed, "host", 9092..9092 + brokers))
+        };
+        let (mut a, mut b) = (cluster("a", 1, of_a), cluster("b", 2, of_b));
         let connections = [&mut a, &mut b].map(|cluster| cluster.open(1, "client").unwrap());
         let now = Time::from_ms(1_000_000);
         Self { a, b, link: Link::new(spec), now, connections, produced: 0 }
@@ -79,9 +91,7 @@ impl World {
     }
 
     pub(super) fn create(&mut self, side: Side, topic: &str, partitions: usize) {
-        let configs = BTreeMap::new();
-        let shape = Shape { id: Uuid::nil(), partitions, replicas: 1, configs };
-        self.side(side).create_copy(&name(topic), &shape, false).unwrap();
+        self.side(side).create_copy(&name(topic), &copy_of(partitions), false).unwrap();
     }
 
     /// Sends records over the wire. The offset of the first, or the error and what was said of it.
@@ -301,7 +311,7 @@ pub(super) fn encode(
             timestamp: 1_000_000,
             key: None,
             value: Some(Bytes::from(value)),
-            headers: Default::default(),
+            headers: [].into(),
         })
         .collect();
     let mut batch = BytesMut::new();

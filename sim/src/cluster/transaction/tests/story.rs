@@ -18,7 +18,7 @@ use kafka_protocol::{
 };
 
 use super::super::{
-    super::{BrokerId, ClusterSpec, broker::BrokerState},
+    super::{BrokerId, ClusterSpec, broker::BrokerState, versions::Profile},
     client::{Client, batch, text, topic_name, transactional_id},
 };
 
@@ -39,6 +39,16 @@ impl Story {
         let mut spec = ClusterSpec::new("test", 7, "127.0.0.1", 9092..9092 + brokers);
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         spec.settings = settings.iter().map(owned).collect();
+        Self::of(spec)
+    }
+
+    pub(super) fn of_profile(profile: Profile) -> Self {
+        let mut spec = ClusterSpec::new("test", 7, "127.0.0.1", [9092]);
+        spec.profile = profile;
+        Self::of(spec)
+    }
+
+    fn of(spec: ClusterSpec) -> Self {
         let mut client = Client::of(spec);
         client.create_topic("orders");
         Self { client, transcript: String::new() }
@@ -69,6 +79,13 @@ impl Story {
 
     pub(super) fn restart(&mut self, broker: i32) -> &mut Self {
         self.client.cluster.transactions.producer_ids.broker_restarted(BrokerId(broker));
+        self
+    }
+
+    /// As if the producer had been initialised that often.
+    pub(super) fn set_epoch(&mut self, id: &str, epoch: i16) -> &mut Self {
+        let transaction = self.client.cluster.transactions.by_id.get_mut(&transactional_id(id));
+        transaction.expect("a known id").producer.epoch = epoch;
         self
     }
 

@@ -1,0 +1,211 @@
+//! What was measured when real clients were moved from one cluster to another, shown by the models.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use kafka_protocol::ResponseError;
+
+use super::{
+    super::{Event, Library, ResetCause, record::Numbered},
+    world::World,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const BOTH: [Library; 2] = [Library::Java, Library::Librdkafka];
+
+fn acknowledged(world: &World, client: usize) -> usize {
+    world.seen(client).filter(|it| matches!(it, Event::Acknowledged { .. })).count()
+}
+
+fn failed(world: &World, client: usize) -> usize {
+    world.seen(client).filter(|it| matches!(it, Event::Failed { .. })).count()
+}
+
+fn saw(world: &World, client: usize, wanted: &Event) -> bool {
+    world.seen(client).any(|event| event == wanted)
+}
+
+fn send_each(world: &mut World, client: usize, count: usize, every: Duration) {
+    for _ in 0..count {
+        world.send(client, "orders");
+        world.run(every);
+    }
+}
+
+/// How often each number of a producer stands in the logs, as a reader who begins at the start finds them.
+fn written(world: &mut World, producer: &str) -> BTreeMap<u64, usize> {
+    let name = format!("judge-{}", world.clients.len());
+    let properties = format!("group.id={name}\nauto.offset.reset=earliest");
+    let judge = world.consumer(Library::Java, &name, &properties);
+    world.run(10 * SECOND);
+    let mut found = BTreeMap::new();
+    for event in world.seen(judge) {
+        if let Event::Consumed { value, .. } = event
+            && let Some(numbered) = Numbered::decode(value)
+            && numbered.producer == producer
+        {
+            *found.entry(numbered.number).or_default() += 1;
+        }
+    }
+    found
+}
+
+/// Table 1, first row: the second cluster takes whatever sequence an unknown producer id comes with.
+#[test]
+fn a_moved_idempotent_producer_goes_on_with_its_sequences_where_its_id_is_unknown() {
+    for library in BOTH {
+        let mut world = World::new(&[1, 1], &[]);
+        let client = world.producer(library, "app", "enable.idempotence=true");
+        send_each(&mut world, client, 20, SECOND / 20);
+        world.move_to(1);
+        send_each(&mut world, client, 20, SECOND / 20);
+        world.run(5 * SECOND);
+        assert_eq!((acknowledged(&world, client), failed(&world, client)), (40, 0), "{library:?}");
+        let bumped = world.seen(client).any(|it| matches!(it, Event::EpochBumped { .. }));
+        assert!(!bumped, "{library:?} has no reason to raise its epoch");
+        let written = written(&mut world, "app");
+        assert_eq!(written, (20..40).map(|number| (number, 1)).collect(), "{library:?}");
+    }
+}
+
+/// A producer on each cluster, both with the first producer id, and the first one moved to the second.
+fn collision(library: Library, mover: usize, native: usize) -> (World, usize) {
+    let mut world = World::new(&[1, 1], &[]);
+    world.move_to(1);
+    let other = world.producer(Library::Java, "native", "");
+    send_each(&mut world, other, native, SECOND / 20);
+    world.run(2 * SECOND);
+    world.move_to(0);
+    let client = world.producer(library, "mover", "enable.idempotence=true");
+    send_each(&mut world, client, mover, SECOND / 20);
+    world.run(2 * SECOND);
+    world.move_to(1);
+    send_each(&mut world, client, 20, SECOND / 20);
+    world.run(10 * SECOND);
+    (world, client)
+}
+
+/// Table 1: another sequence than the second cluster expects of this id.
+#[test]
+fn a_collision_of_producer_ids_is_survived_by_java_with_a_local_epoch_bump() {
+    for (mover, native) in [(40, 10), (12, 40)] {
+        let (mut world, client) = collision(Library::Java, mover, native);
+        assert!(saw(&world, client, &Event::EpochBumped { producer_id: 0, epoch: 1 }));
+        assert_eq!((acknowledged(&world, client), failed(&world, client)), (mover + 20, 0));
+        let written = written(&mut world, "mover");
+        assert_eq!(written.len(), 20, "nothing is lost when {mover} stand against {native}");
+    }
+}
+
+/// Table 1: the same, with librdkafka.
+#[test]
+fn a_collision_of_producer_ids_is_fatal_for_librdkafka() {
+    let (world, client) = collision(Library::Librdkafka, 40, 10);
+    println!("{}", world.story(client));
+    let error = ResponseError::OutOfOrderSequenceNumber;
+    assert!(saw(&world, client, &Event::Fatal { error }));
+    assert_eq!((acknowledged(&world, client), failed(&world, client)), (40, 20));
+}
+
+/// Table 1: the last five batches of the other producer have just the sequences that come next.
+#[test]
+fn records_whose_sequences_the_other_producer_has_used_are_acknowledged_and_lost() {
+    let mut world = World::new(&[1, 1], &[]);
+    world.move_to(1);
+    let other = world.producer(Library::Librdkafka, "native", "enable.idempotence=true");
+    send_each(&mut world, other, 1, 2 * SECOND);
+    send_each(&mut world, other, 14, SECOND / 20);
+    world.run(2 * SECOND);
+    world.move_to(0);
+    let client = world.producer(Library::Librdkafka, "mover", "enable.idempotence=true");
+    send_each(&mut world, client, 10, SECOND / 20);
+    world.run(2 * SECOND);
+    world.move_to(1);
+    world.run(5 * SECOND);
+    send_each(&mut world, client, 20, SECOND / 20);
+    world.run(5 * SECOND);
+    assert_eq!((acknowledged(&world, client), failed(&world, client)), (30, 0));
+    let lost = 20 - written(&mut world, "mover").len();
+    assert_eq!(lost, 5, "the last five batches are remembered, and their repetition is dropped");
+}
+
+fn consumed(world: &World, client: usize) -> Vec<u64> {
+    let values = world.seen(client).filter_map(|event| match event {
+        Event::Consumed { value, .. } => Numbered::decode(value).map(|it| it.number),
+        _ => None,
+    });
+    values.collect()
+}
+
+/// A consumer that has read `read` records of the first cluster, and is moved to a second that has `there`.
+fn moved_consumer(library: Library, properties: &str, read: usize, there: usize) -> (World, usize) {
+    let mut world = World::new(&[1, 1], &[]);
+    world.move_to(1);
+    let second = world.producer(Library::Java, "second", "");
+    send_each(&mut world, second, there, SECOND / 50);
+    world.move_to(0);
+    let first = world.producer(Library::Java, "first", "");
+    send_each(&mut world, first, read, SECOND / 50);
+    let properties = format!("group.id=g\n{properties}");
+    let client = world.consumer(library, "one", &properties);
+    world.run(15 * SECOND);
+    world.move_to(1);
+    world.run(30 * SECOND);
+    (world, client)
+}
+
+/// Table 4 (b): the classic member is unknown, fetches on from its memory, joins again, and begins anew.
+#[test]
+fn a_moved_classic_member_joins_again_and_begins_where_the_policy_says() {
+    for library in BOTH {
+        let (world, client) = moved_consumer(library, "auto.offset.reset=earliest", 20, 30);
+        let error = ResponseError::UnknownMemberId;
+        assert!(saw(&world, client, &Event::MembershipLost { error }), "{library:?}");
+        let consumed = consumed(&world, client);
+        // 20 of the first, 10 from memory, and then all 30 of the second from the start.
+        assert_eq!(consumed.len(), 60, "{library:?}: {consumed:?}");
+        let assigned = world.seen(client).filter(|it| matches!(it, Event::Assigned { .. }));
+        assert_eq!(assigned.count(), 2, "{library:?}");
+    }
+}
+
+/// Table 4 (c): the position is beyond the end of the second cluster.
+#[test]
+fn a_position_beyond_the_end_is_reset_before_the_group_has_come_together() {
+    for library in BOTH {
+        for (policy, repeats) in [("earliest", true), ("latest", false)] {
+            let properties = format!("auto.offset.reset={policy}");
+            let mut world = World::new(&[1, 1], &[]);
+            world.move_to(1);
+            let second = world.producer(Library::Java, "second", "");
+            send_each(&mut world, second, 30, SECOND / 50);
+            world.move_to(0);
+            let client = world.consumer(library, "one", &format!("group.id=g\n{properties}"));
+            world.run(10 * SECOND);
+            let first = world.producer(Library::Java, "first", "");
+            send_each(&mut world, first, 60, SECOND / 50);
+            world.run(SECOND);
+            world.move_to(1);
+            world.run(30 * SECOND);
+            let place = |cause, from| {
+                world.seen(client).position(|it| {
+                    matches!(it, Event::PositionReset { cause: c, from: f, .. } if *c == cause && *f == from)
+                })
+            };
+            let reset = place(ResetCause::OutOfRange, Some(60)).expect("a reset");
+            let error = ResponseError::UnknownMemberId;
+            let lost = world.seen(client).position(|it| *it == Event::MembershipLost { error });
+            assert!(reset < lost.expect("the group was lost"), "{library:?} {policy}");
+            let of_second = consumed(&world, client).len() - 60;
+            assert_eq!(of_second >= 30, repeats, "{library:?} {policy}: {of_second}");
+        }
+    }
+}
+
+/// Table 4: the group of KIP-848 that the second cluster does not know.
+#[test]
+fn a_moved_member_of_a_modern_group_is_dead() {
+    for library in BOTH {
+        let (world, client) = moved_consumer(library, "group.protocol=consumer", 5, 5);
+        assert!(saw(&world, client, &Event::Fatal { error: ResponseError::GroupIdNotFound }));
+    }
+}
