@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Failure, scenario::variant_of};
+use super::{Failure, say, scenario::variant_of};
 use crate::scenario::{self, Scenario};
 
 /// Lists the scenarios of a folder, each with what it is about and its variants.
@@ -52,10 +52,10 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 fn show(file: &Path, scenarios: &[Scenario]) {
-    println!("{}\n    {}", file.display(), first_sentence(&about(file)));
+    say(&format!("{}\n    {}\n", file.display(), first_sentence(&about(file))));
     let variants = scenarios.iter().filter_map(|it| Some((variant_of(&it.name)?, &it.about)));
     for (name, about) in variants {
-        println!("      --variant {name:<12} {}", first_sentence(about));
+        say(&format!("      --variant {name:<12} {}\n", first_sentence(about)));
     }
 }
 

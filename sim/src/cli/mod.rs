@@ -16,7 +16,13 @@ mod shrink;
 mod sweep;
 mod values;
 
-use std::{fs, path::Path, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    io::{Write as _, stdout},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand};
 use switchyard::config::strict::ConfigError;
@@ -139,6 +145,12 @@ impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::bad_input(error, "")
     }
+}
+
+/// Prints; whoever reads may have seen enough and gone.
+fn say(text: &str) {
+    let mut out = stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Writes a file that the user has asked for.

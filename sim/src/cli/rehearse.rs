@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Failure, counted,
+    Failure, say, counted,
     scenario::{ScenarioArgs, variant_of},
     write_file,
 };
@@ -40,10 +40,10 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let (mut passed, mut all) = (0, Vec::new());
     for (index, scenario) in scenarios.iter().enumerate() {
         if index > 0 {
-            println!();
+            say("\n");
         }
         let outcome = args.scenario.rehearse(scenario, args.seed)?;
-        print!("{}", report::summary(&outcome));
+        say(&report::summary(&outcome));
         passed += usize::from(outcome.passed());
         if let Some(file) = &args.html {
             write_file(&page_file(file, several, &outcome), &report::page(&outcome))?;
@@ -54,7 +54,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         write_file(file, &format!("{:#}\n", serde_json::Value::Array(all)))?;
     }
     if several {
-        println!("\n{passed} of {} as expected", counted(scenarios.len(), "variant"));
+        say(&format!("\n{passed} of {} as expected\n", counted(scenarios.len(), "variant")));
     }
     if passed == scenarios.len() { Ok(()) } else { Err(Failure::not_as_expected()) }
 }

@@ -1,6 +1,6 @@
 //! `switchyard-sim schema`
 
-use super::Failure;
+use super::{Failure, say};
 
 /// Prints the JSON Schema of scenario files.
 #[derive(clap::Args)]
@@ -10,6 +10,6 @@ Then, in the first line of a scenario: # yaml-language-server: $schema=scenario.
 pub(super) struct Args {}
 
 pub(super) fn run(_args: Args) -> Result<(), Failure> {
-    println!("{:#}", crate::scenario::json_schema());
+    say(&format!("{:#}\n", crate::scenario::json_schema()));
     Ok(())
 }

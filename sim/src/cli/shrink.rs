@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use super::{
-    Failure, counted, interrupt::Interrupt, progress::Progress, scenario::ScenarioArgs, write_file,
+    Failure, say, counted, interrupt::Interrupt, progress::Progress, scenario::ScenarioArgs, write_file,
 };
 use crate::{
     rehearsal::{self, RunError},
@@ -58,8 +58,8 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         format!("Fails `{check}` with seed {}: what is left of {}.", args.seed, scenario.name).into();
     let small = small.with(value);
     write_file(&file, &small.text())?;
-    println!("{} with {}", file.display(), size(&small));
-    println!("switchyard-sim rehearse {} --seed {}", file.display(), args.seed);
+    say(&format!("{} with {}\n", file.display(), size(&small)));
+    say(&format!("switchyard-sim rehearse {} --seed {}\n", file.display(), args.seed));
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    Failure, counted,
+    Failure, say, counted,
     interrupt::Interrupt,
     progress::Progress,
     scenario::{ScenarioArgs, command, shown, variant_of},
@@ -91,7 +91,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         return Err(Failure::at_run_time(format!("{} cannot be written: {error}", file.display())));
     }
     if broken.interrupted {
-        println!("Interrupted; what is known so far:\n");
+        say("Interrupted; what is known so far:\n\n");
     }
     // A share of the runs says nothing about what must happen in some run.
     let judges_marks = args.shard.is_none() && !broken.interrupted;
@@ -206,27 +206,27 @@ fn tell(
     tallies: &[Tally],
     judges_marks: bool,
 ) -> Result<(), Failure> {
-    print!("{}", table::table(tallies));
+    say(&table::table(tallies));
     let mut passed = true;
     for (setting, tally) in settings.iter().zip(tallies) {
         let failing: Vec<&Row> = tally.failing().collect();
         passed &= failing.is_empty();
         if !failing.is_empty() {
-            println!("\n{}: {} not as expected", tally.label, counted(failing.len(), "run"));
+            say(&format!("\n{}: {} not as expected\n", tally.label, counted(failing.len(), "run")));
         }
         for row in failing.iter().take(FAILING_MAX) {
             let variant = variant_of(&setting.scenario.name);
             let replay =
                 command("replay", &args.scenario.file, variant, &setting.settings, row.key.seed);
-            println!("  seed {}: {}\n    {replay}", row.key.seed, row.reason());
+            say(&format!("  seed {}: {}\n    {replay}\n", row.key.seed, row.reason()));
         }
         if failing.len() > FAILING_MAX {
-            println!("  … and {} more", failing.len() - FAILING_MAX);
+            say(&format!("  … and {} more\n", failing.len() - FAILING_MAX));
         }
         if judges_marks && tally.is_complete() {
             for mark in tally.unreached() {
                 passed = false;
-                println!("\n{}: no seed came to `{mark}`, so it proves nothing about it", tally.label);
+                say(&format!("\n{}: no seed came to `{mark}`, so it proves nothing about it\n", tally.label));
             }
         }
     }

@@ -11,7 +11,8 @@ const LEFT: f64 = 130.0;
 const LANE: f64 = 56.0;
 const BAND: f64 = 26.0;
 
-const STYLE: &str = "
+/// For every page.
+pub(crate) const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1c2330; --dim: #667085; --paper: #fff; --line: #d6dae2;
   --a: #2563eb; --b: #d97706; --c: #059669; --bad: #dc2626; --held: #a855f7; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --dim: #98a2b3; --paper: #14171d;
@@ -32,7 +33,7 @@ svg .dim { fill: var(--dim); } code { font-size: .9em; }
 ";
 
 /// Text with what HTML would take for markup escaped.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -16,6 +16,7 @@ use crate::{
 };
 
 pub use html::page;
+pub(crate) use html::{STYLE, escape};
 pub use text::summary;
 
 /// One run and what came of it.
