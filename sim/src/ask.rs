@@ -1,8 +1,6 @@
 //! Requests to a broker over a socket of this machine, one at a time: what the commands and the demo's load need of a
 //! client. Model clients for rehearsals are another matter.
 
-#![expect(clippy::disallowed_methods, reason = "it speaks to real sockets")]
-
 use std::{io, time::Duration};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     net::{IpAddr, ToSocketAddrs as _},
     time::Duration,
 };
@@ -162,8 +163,10 @@ fn summary(cluster: &SharedCluster) -> String {
     );
     let width = topics.iter().map(|topic| topic.name.len()).max().unwrap_or(0);
     for topic in topics {
-        text += &format!(
-            "  {:width$}  {} partitions, {} records, {}\n",
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "  {:width$}  {} partitions, {} records, {}",
             topic.name,
             topic.partitions,
             topic.records,

@@ -53,8 +53,8 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         admin_port: args.admin_port,
         load: !args.no_load,
     };
-    let demo = Demo::start(&plan).await.map_err(failure)?;
-    print!("{}", introduction(&plan, &demo));
+    let demo = Demo::start(plan).await.map_err(failure)?;
+    print!("{}", introduction(plan, &demo));
     let started = Instant::now();
     tokio::select! {
         () = end(args.duration) => {}
@@ -77,7 +77,7 @@ fn failure(error: DemoError) -> Failure {
 }
 
 /// What runs, and what to try.
-fn introduction(plan: &Plan, demo: &Demo) -> String {
+fn introduction(plan: Plan, demo: &Demo) -> String {
     let (route, west) = (plan.route(), plan.bootstrap(WEST));
     let mut control = String::new();
     if plan.control_port != 9180 {

@@ -63,8 +63,8 @@ use group::Groups;
 use log::LogConfig;
 use sasl::Authentication;
 use settings::Settings;
-pub use sights::{Sight, StoredPartition};
 use sights::Sights;
+pub use sights::{Sight, StoredPartition};
 use timers::{Timer, Timers};
 use topic::Topics;
 use transaction::Transactions;
@@ -91,6 +91,7 @@ pub enum Output {
 }
 
 /// A cluster.
+#[expect(clippy::struct_field_names, reason = "a cluster's id is called that in the protocol")]
 pub struct Cluster {
     name: String,
     seed: u64,

@@ -14,13 +14,13 @@ pub(super) fn configuration(directory: &Path) -> PathBuf {
     directory.join("gateway.yaml")
 }
 
-pub(super) fn write_configuration(plan: &Plan, directory: &Path) -> io::Result<Source> {
+pub(super) fn write_configuration(plan: Plan, directory: &Path) -> io::Result<Source> {
     let file = configuration(directory);
     fs::write(&file, text(plan))?;
     Ok(Source::File(file))
 }
 
-pub(super) fn text(plan: &Plan) -> String {
+pub(super) fn text(plan: Plan) -> String {
     let domain = |name: &str| {
         let brokers: Vec<_> = plan.ports(name).map(|port| format!("127.0.0.1:{port}")).collect();
         format!(

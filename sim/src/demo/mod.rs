@@ -68,16 +68,16 @@ pub struct Plan {
 
 impl Plan {
     /// Where clients bootstrap.
-    pub fn route(&self) -> String {
+    pub fn route(self) -> String {
         format!("127.0.0.1:{}", self.port_base)
     }
 
     /// Where one of the two clusters is found without the gateway.
-    pub fn bootstrap(&self, cluster: &str) -> String {
+    pub fn bootstrap(self, cluster: &str) -> String {
         format!("127.0.0.1:{}", self.ports(cluster).start())
     }
 
-    fn ports(&self, cluster: &str) -> RangeInclusive<u16> {
+    fn ports(self, cluster: &str) -> RangeInclusive<u16> {
         let from = if cluster == EAST { EAST_PORTS_FROM } else { WEST_PORTS_FROM };
         let first = self.port_base + from;
         first..=first + BROKERS - 1
@@ -136,7 +136,7 @@ impl Demo {
     ///
     /// # Errors
     /// When a port or a file cannot be had.
-    pub async fn start(plan: &Plan) -> Result<Self, DemoError> {
+    pub async fn start(plan: Plan) -> Result<Self, DemoError> {
         let ip = Ipv4Addr::LOCALHOST;
         let clock = machine_clock();
         let spec = |name| ClusterSpec::new(name, 1, &ip.to_string(), plan.ports(name));

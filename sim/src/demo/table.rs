@@ -1,6 +1,6 @@
 //! What a demo looks like: a table that is drawn again in place, or lines, one a second.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use switchyard::driver::status::RouteStatus;
 
@@ -49,8 +49,9 @@ pub fn table(look: &Look, rates: Rates, since: Duration) -> String {
     let (mut headings, mut values) = (String::new(), String::new());
     for (heading, cell) in HEADINGS.iter().zip(&cells) {
         let width = heading.chars().count().max(cell.chars().count());
-        headings += &format!("{heading:width$}  ");
-        values += &format!("{cell:width$}  ");
+        // Writing to a string does not fail.
+        let _ = write!(headings, "{heading:width$}  ");
+        let _ = write!(values, "{cell:width$}  ");
     }
     format!(
         "{}\n{}\n{}\n",

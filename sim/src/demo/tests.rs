@@ -72,7 +72,7 @@ fn rates_are_by_the_second_whatever_the_time_between() {
 fn configuration_is_taken_for_any_first_port() {
     for port_base in [1024, 19092, PORT_BASE_MAX] {
         let plan = Plan { port_base, ..plan() };
-        let source = Source::Inline(gateway::text(&plan));
+        let source = Source::Inline(gateway::text(plan));
         let loaded = load(&source, &Environment::default()).expect("a configuration");
         let eligible: Vec<_> =
             loaded.model.routes.values().map(|route| route.eligible().count()).collect();

@@ -217,7 +217,11 @@ impl SimStream {
     }
 
     fn unless_refused(self) -> io::Result<Self> {
-        if self.link.borrow().refuses { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(self) }
+        if self.link.borrow().refuses {
+            Err(io::ErrorKind::ConnectionRefused.into())
+        } else {
+            Ok(self)
+        }
     }
 
     /// Whether the connection is over for a reason that the simulated socket does not know.

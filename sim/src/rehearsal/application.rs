@@ -1,7 +1,9 @@
 //! The applications that use the model clients: they hand records over at a rate, in transactions or not, and poll.
 
+mod consuming;
 mod producing;
 
+pub(super) use consuming::Consuming;
 pub(super) use producing::Producing;
 
 use crate::{

@@ -13,10 +13,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use switchyard::{
-    driver::Network as _,
-    topology::BrokerAddress,
-};
+use switchyard::{driver::Network as _, topology::BrokerAddress};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::mpsc,
@@ -115,7 +112,8 @@ pub(super) struct Clients {
 impl Clients {
     pub(super) fn new(world: &World) -> Self {
         let hosts = world.brokers.values().flatten().map(|broker| broker.host.clone());
-        let own: Vec<_> = world.scenario.gateway.routes.values().map(|r| r.host.to_string()).collect();
+        let own: Vec<_> =
+            world.scenario.gateway.routes.values().map(|r| r.host.to_string()).collect();
         let mut forbidden: Vec<_> = hosts.filter(|host| !own.contains(host)).collect();
         forbidden.sort();
         forbidden.dedup();
@@ -180,7 +178,6 @@ impl Clients {
                 self.spawn(&name, &producer.entry, producer.start, application);
             }
         }
-        #[cfg(any())]
         for consumer in &scenario.consumers {
             let bootstrap = self.bootstrap(&consumer.entry);
             for name in names(&consumer.name, consumer.count) {
@@ -312,7 +309,7 @@ impl Task {
                 }
             }
             Output::Event(event) => {
-                if matches!(event, Event::Acknowledged { .. }) {
+                if matches!(event, Event::Acknowledged { .. } | Event::Consumed { .. }) {
                     self.shared.progress();
                 }
                 application.handle_event(now, event);

@@ -178,7 +178,9 @@ fn play_phases(
         clients.stop_sending();
         operator.mend_all();
         let now = turmoil::sim_elapsed().unwrap_or_default();
-        world.recorder.note("operator", "recovery phase: everything is mended, nothing new is sent");
+        world
+            .recorder
+            .note("operator", "recovery phase: everything is mended, nothing new is sent");
         *world::lock(&own) = Some(played.map(|()| now));
         let deadline = tokio::time::Instant::now() + world.scenario.recovery;
         while tokio::time::Instant::now() < deadline && !clients.have_settled(&world) {

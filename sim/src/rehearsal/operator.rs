@@ -2,9 +2,7 @@
 //! uses.
 
 use std::{
-
     net::IpAddr,
-
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -206,8 +204,12 @@ impl Operator {
                 let on = instance.map(|i| format!(" on gateway-{i}")).unwrap_or_default();
                 self.note(format!("points {route} at {to}{on}"));
                 let to: Arc<str> = to.as_str().into();
-                let request =
-                    SwitchoverRequest { to, bootstrap_server_id: None, fence: *fence, drain: *drain };
+                let request = SwitchoverRequest {
+                    to,
+                    bootstrap_server_id: None,
+                    fence: *fence,
+                    drain: *drain,
+                };
                 self.command(route, &Command::Switchover(request), *instance).await
             }
             Action::Promote { topics } => self.mirror(topics, "promotes", true),
@@ -297,7 +299,10 @@ impl Operator {
                 return Ok(());
             }
             if waited > at_most {
-                return Err(format!("waited {at_most:?} in vain: {}", setting::condition_label(what)));
+                return Err(format!(
+                    "waited {at_most:?} in vain: {}",
+                    setting::condition_label(what)
+                ));
             }
             sleep(LOOK_EVERY).await;
         }
@@ -484,4 +489,3 @@ impl Operator {
         each.map(|(a, b)| (turmoil::lookup(a.as_str()), turmoil::lookup(b.as_str()))).collect()
     }
 }
-

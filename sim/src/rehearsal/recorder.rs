@@ -134,9 +134,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LogLayer {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let host = context.event_scope(event).and_then(|scope| {
-            scope.from_root().find_map(|span| {
-                span.extensions().get::<Host>().map(|host| host.0.clone())
-            })
+            scope
+                .from_root()
+                .find_map(|span| span.extensions().get::<Host>().map(|host| host.0.clone()))
         });
         let host = host.unwrap_or_else(|| "world".to_owned());
         if fields.message == "session ended" {

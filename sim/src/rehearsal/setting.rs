@@ -8,7 +8,8 @@ use crate::{
     cluster::{
         Effect, Fault, Matching, Share,
         mirror::{
-            ClusterLinking, Filter, Lag, LinkSpec, LinkStatus, MirrorMaker, MirrorState, Mode, Naming,
+            ClusterLinking, Filter, Lag, LinkSpec, LinkStatus, MirrorMaker, MirrorState, Mode,
+            Naming,
         },
     },
     scenario::{
@@ -22,7 +23,8 @@ use crate::{
 /// Records that one cluster keeps: the logs are read in the end, so nothing may be thrown away before.
 pub(super) const LOG_BYTES_MAX: usize = 1 << 30;
 /// One way between hosts, where the scenario says nothing else.
-pub(super) const LATENCY: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(4));
+pub(super) const LATENCY: (Duration, Duration) =
+    (Duration::from_millis(2), Duration::from_millis(4));
 /// How often coordinators move when a scenario gives no time.
 const COORDINATORS_EVERY_MS: u32 = 5000;
 
@@ -113,7 +115,8 @@ pub(super) fn fault_label(fault: &model::Fault) -> String {
         FaultKind::StaleMetadata => "metadata is old",
     };
     let broker = fault.broker.map(|broker| format!(" on broker {broker}")).unwrap_or_default();
-    let share = if fault.percent < 100 { format!(", {} % of them", fault.percent) } else { String::new() };
+    let share =
+        if fault.percent < 100 { format!(", {} % of them", fault.percent) } else { String::new() };
     format!("{what}{broker}{share}")
 }
 

@@ -43,6 +43,11 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A moment of the simulation as clients and clusters know it.
+pub(super) fn after_start(since: Duration) -> Time {
+    Time::from_ms(EPOCH_MS) + since
+}
+
 /// The time of the simulated host that asks.
 pub(super) fn clock() -> Clock {
     Arc::new(|| Time::from_ms(EPOCH_MS) + turmoil::sim_elapsed().unwrap_or_default())
@@ -364,8 +369,11 @@ async fn run_cluster(
 fn cluster_spec(scenario: &Scenario, name: &str, seed: u64) -> ClusterSpec {
     let section = &scenario.clusters[name];
     let domain = scenario.gateway.domains.get(name);
-    let addresses: Vec<_> =
-        domain.iter().flat_map(|domain| &domain.bootstrap_servers).flat_map(|s| &s.addresses).collect();
+    let addresses: Vec<_> = domain
+        .iter()
+        .flat_map(|domain| &domain.bootstrap_servers)
+        .flat_map(|s| &s.addresses)
+        .collect();
     let whole = addresses.len() >= section.brokers.len();
     let brokers = (0..).zip(&section.brokers).map(|(index, id)| {
         let (host, port) = match addresses.get(index).filter(|_| whole) {
@@ -404,7 +412,8 @@ fn name_brokers(scenario: &Scenario, name: &str, spec: &ClusterSpec, network: &S
 fn name_routes(scenario: &Scenario, instances: &[Instance], network: &SimNetwork) {
     for route in scenario.gateway.routes.values() {
         for port in route.ports() {
-            let places = instances.iter().map(|instance| Place { host: instance.host.clone(), port });
+            let places =
+                instances.iter().map(|instance| Place { host: instance.host.clone(), port });
             network.names.set(&route.host, port, places.collect());
         }
     }

@@ -216,7 +216,7 @@ impl SharedCluster {
             };
             let wait = deadline.map(|deadline| deadline.since(now));
             if wait.is_some_and(|wait| wait.is_zero()) {
-                self.with(|cluster, now| cluster.handle_time(now));
+                self.with(Cluster::handle_time);
                 tokio::task::yield_now().await;
                 continue;
             }

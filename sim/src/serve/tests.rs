@@ -115,9 +115,9 @@ async fn client_that_does_not_read_is_not_read_either_and_can_be_cut_off() {
         {}
     };
     timeout(LIMIT, flood).await.expect("back-pressure");
-    let served = server.cluster().traffic().requests;
+    let so_far = server.cluster().traffic().requests;
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(server.cluster().traffic().requests, served, "it is still read");
+    assert_eq!(server.cluster().traffic().requests, so_far, "it is still read");
     let mut other = Connection::open(&address).await.expect("others are served");
     other.ask(&ApiVersionsRequest::default(), 0).await.expect("an answer");
     cut(&server, ConnectionId(0));

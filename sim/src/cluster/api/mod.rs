@@ -102,7 +102,7 @@ impl Cluster {
             }
             ApiKey::DeleteRecords => self.serve(context, body, Self::delete_records),
             ApiKey::OffsetForLeaderEpoch => {
-                self.serve(context, body, Self::offset_for_leader_epoch)
+                self.serve(context, body, Self::offset_for_leader_epoch);
             }
             ApiKey::SaslHandshake => self.serve(context, body, Self::sasl_handshake),
             ApiKey::SaslAuthenticate => self.serve(context, body, Self::sasl_authenticate),
@@ -121,11 +121,11 @@ impl Cluster {
             ApiKey::CreatePartitions => self.serve(context, body, Self::create_partitions),
             ApiKey::ElectLeaders => self.serve(context, body, Self::elect_leaders_by_request),
             ApiKey::IncrementalAlterConfigs => {
-                self.serve(context, body, Self::incremental_alter_configs)
+                self.serve(context, body, Self::incremental_alter_configs);
             }
             ApiKey::DescribeCluster => self.serve(context, body, Self::describe_cluster),
             ApiKey::DescribeTopicPartitions => {
-                self.serve(context, body, Self::describe_topic_partitions)
+                self.serve(context, body, Self::describe_topic_partitions);
             }
             _ => self.close_connection(context.ticket.connection, CloseCause::InvalidRequest),
         }

@@ -29,8 +29,7 @@ pub(super) use topics::{CreatedTopic, NewTopic, check_name, is_internal};
 use self::election::{Change, Rules, change};
 use super::{
     Cluster, broker::BrokerState, coordinator::OFFSETS_TOPIC, log::LogConfig, sights::Sight,
-    timers::Timer,
-    versions::Profile,
+    timers::Timer, versions::Profile,
 };
 
 /// How long a replica that runs again needs until it is in sync: `replica.fetch.wait.max.ms`, since the leader
