@@ -117,8 +117,8 @@ pub struct Advice {
     pub current: String,
     /// What would survive.
     pub needed: String,
-    /// The reaction time that it would survive, in seconds.
-    pub survives_s: u64,
+    /// The reaction time that it would survive, in seconds; `None`: any.
+    pub survives_s: Option<u64>,
 }
 
 /// Everything that was found.

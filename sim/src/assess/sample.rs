@@ -97,9 +97,9 @@ impl Sample {
 
 /// Margins before timeouts that are not about single records, where the outcome has none of its own.
 fn own_margins(outcome: &Outcome, limits: &[(&'static str, u64)]) -> Vec<Margin> {
-    let missing = limits.iter().filter(|(name, _)| {
-        outcome.margins.iter().all(|margin| margin.setting != *name)
-    });
+    let missing = limits
+        .iter()
+        .filter(|(name, _)| outcome.margins.iter().all(|margin| margin.setting != *name));
     let margin = |(setting, limit_ms): &(&'static str, u64)| {
         let (who, longest_ms) = match *setting {
             "max.block.ms" => ("producers", longest_blocked(&outcome.history)),
@@ -116,9 +116,8 @@ fn own_margins(outcome: &Outcome, limits: &[(&'static str, u64)]) -> Vec<Margin>
 }
 
 fn expired(history: &History) -> u64 {
-    let expired = |entry: &&crate::oracle::history::Entry| {
-        matches!(entry.what, What::MemberExpired { .. })
-    };
+    let expired =
+        |entry: &&crate::oracle::history::Entry| matches!(entry.what, What::MemberExpired { .. });
     history.entries.iter().filter(expired).count() as u64
 }
 

@@ -88,7 +88,8 @@ impl Subject {
         let model = match config::load(&source, &Environment::default()) {
             Ok(loaded) => Some(loaded.model),
             Err(error @ config::LoadError::Source(_)) => {
-                faults.push(format!("{error}\n  remedy: name the file that the gateway is run with"));
+                faults
+                    .push(format!("{error}\n  remedy: name the file that the gateway is run with"));
                 None
             }
             Err(error) => {
@@ -192,6 +193,11 @@ fn properties(
         }
     };
     let parsed = Properties::parse(library, role, &text).and_then(|parsed| {
+        // Where clients connect is the rehearsal's business; a group has to have a name.
+        let own = [("bootstrap.servers", "route:1"), ("group.id", "consumers")];
+        let own = own.into_iter().filter(|(name, _)| role == Role::Consumer || *name != "group.id");
+        let pairs: Vec<_> = own.chain(parsed.pairs()).collect();
+        let parsed = Properties::new(library, role, pairs)?;
         let checked = match role {
             Role::Producer => ProducerSettings::new(&parsed).map(|_| ()),
             Role::Consumer => ConsumerSettings::new(&parsed).map(|_| ()),
@@ -201,12 +207,13 @@ fn properties(
     match parsed {
         Ok(parsed) => Some(parsed),
         Err(wrong) => {
-            let file = file.unwrap_or(Path::new("")).display();
+            let file = file.map_or_else(|| "defaults".to_owned(), |it| it.display().to_string());
             let other = match library {
                 Library::Java => "librdkafka",
                 Library::Librdkafka => "java",
             };
-            let remedy = format!("correct it as the library would want it, or write `--library {other}`");
+            let remedy =
+                format!("correct it as the library would want it, or write `--library {other}`");
             faults.extend(wrong.iter().map(|fault| format!("{file}: {fault}\n  remedy: {remedy}")));
             None
         }

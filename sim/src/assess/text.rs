@@ -78,9 +78,7 @@ pub(super) fn title(subject: &Subject, event: Event) -> String {
         (Event::Restart, Some(to)) => format!(
             "Restart, as gateways without hot repointing need it: away for the reaction time, back with the route at `{to}`"
         ),
-        (Event::Restart, None) => {
-            "Restart: the gateway is away for the reaction time".to_owned()
-        }
+        (Event::Restart, None) => "Restart: the gateway is away for the reaction time".to_owned(),
     }
 }
 
@@ -90,7 +88,8 @@ pub(super) fn table(samples: &[&Sample]) -> Vec<Vec<String>> {
         .iter()
         .filter(|(setting, _)| samples.iter().any(|sample| sample.margin(setting).is_some()))
         .collect();
-    let titles = ["reaction", "lost", "failed", "duplicated", "missed", "rebalances", "dead", "gap"];
+    let titles =
+        ["reaction", "lost", "failed", "duplicated", "missed", "rebalances", "dead", "gap"];
     let mut lines = vec![titles.map(str::to_owned).to_vec()];
     lines[0].extend(timeouts.iter().map(|(_, title)| (*title).to_owned()));
     for sample in samples {
@@ -130,16 +129,17 @@ pub(super) fn conclusions(assessment: &Assessment, event: Event) -> Vec<String> 
 fn sentence(conclusion: &Conclusion) -> String {
     let since = since(&conclusion.threshold);
     let mut since = since.chars();
-    let since: String = since.next().into_iter().flat_map(char::to_uppercase).chain(since).collect();
+    let since: String =
+        since.next().into_iter().flat_map(char::to_uppercase).chain(since).collect();
     let mut text = format!("{since}: {}; {}.", conclusion.text, conclusion.remedy);
     if let Some(advice) = &conclusion.setting {
+        let survives = advice
+            .survives_s
+            .map_or_else(|| "prevent it".to_owned(), |it| format!("survive {}", span(it)));
         let _ = write!(
             text,
-            " `{}` is {}; {} would survive {}.",
-            advice.name,
-            advice.current,
-            advice.needed,
-            span(advice.survives_s)
+            " `{}` is {}; {} would {survives}.",
+            advice.name, advice.current, advice.needed
         );
     }
     text

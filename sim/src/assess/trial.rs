@@ -63,14 +63,15 @@ pub(super) fn document(subject: &Subject, event: Event, reaction_s: u64) -> Valu
 
 /// Only the clusters that take part have more than one broker.
 fn clusters(subject: &Subject) -> Value {
-    let cluster = |(name, domain): (&std::sync::Arc<str>, &std::sync::Arc<switchyard::config::Domain>)| {
-        let takes_part = **name == *subject.from || subject.to.as_deref() == Some(&**name);
-        let ids = domain.node_id_ranges.first();
-        let (first, last) = ids.map_or((1, 3), |ids| (*ids.start(), *ids.end()));
-        let room = i64::from(last) - i64::from(first) + 1;
-        let brokers = if takes_part { BROKERS.min(room) } else { 1 };
-        (name.to_string(), json!({"brokers": brokers, "first-node-id": first}))
-    };
+    let cluster =
+        |(name, domain): (&std::sync::Arc<str>, &std::sync::Arc<switchyard::config::Domain>)| {
+            let takes_part = **name == *subject.from || subject.to.as_deref() == Some(&**name);
+            let ids = domain.node_id_ranges.first();
+            let (first, last) = ids.map_or((1, 3), |ids| (*ids.start(), *ids.end()));
+            let room = i64::from(last) - i64::from(first) + 1;
+            let brokers = if takes_part { BROKERS.min(room) } else { 1 };
+            (name.to_string(), json!({"brokers": brokers, "first-node-id": first}))
+        };
     Value::Object(subject.model.domains.iter().map(cluster).collect())
 }
 

@@ -38,9 +38,8 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
         let error = format!("`{}` cannot be listed: {error}", folder.display());
         Failure::bad_input(error, "name a folder with scenario files")
     })?;
-    let is_scenario = |path: &PathBuf| {
-        path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml")
-    };
+    let is_scenario =
+        |path: &PathBuf| path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
     let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
     let mut files: Vec<_> = paths.filter(is_scenario).collect();
     files.sort();
@@ -62,7 +61,8 @@ fn show(file: &Path, scenarios: &[Scenario]) {
 /// What the file says of itself: its variants have texts of their own.
 fn about(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap_or_default();
-    let about = super::values::yaml(&text).and_then(|file| file["about"].as_str().map(str::to_owned));
+    let about =
+        super::values::yaml(&text).and_then(|file| file["about"].as_str().map(str::to_owned));
     about.unwrap_or_default()
 }
 

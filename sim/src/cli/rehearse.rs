@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Failure, say, counted,
+    Failure, counted, say,
     scenario::{ScenarioArgs, variant_of},
     write_file,
 };

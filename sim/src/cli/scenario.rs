@@ -47,26 +47,22 @@ impl ScenarioArgs {
     }
 
     /// Rehearses one of the scenarios; the outcome names the command that replays it from here.
-    pub(super) fn rehearse(
-        &self,
-        scenario: &Arc<Scenario>,
-        seed: u64,
-    ) -> Result<Outcome, Failure> {
+    pub(super) fn rehearse(&self, scenario: &Arc<Scenario>, seed: u64) -> Result<Outcome, Failure> {
         let replay = command("replay", &self.file, variant_of(&scenario.name), &self.set, seed);
         match rehearsal::run(scenario, seed) {
             Ok(outcome) => Ok(Outcome { replay, ..outcome }),
             Err(error) => {
                 let error = format!("{} seed {seed}: {error}", scenario.name);
-                Err(Failure { remedy: format!("see where: {replay}"), ..Failure::at_run_time(error) })
+                Err(Failure {
+                    remedy: format!("see where: {replay}"),
+                    ..Failure::at_run_time(error)
+                })
             }
         }
     }
 }
 
-fn chosen(
-    scenarios: Vec<Scenario>,
-    variant: Option<&str>,
-) -> Result<Vec<Arc<Scenario>>, Failure> {
+fn chosen(scenarios: Vec<Scenario>, variant: Option<&str>) -> Result<Vec<Arc<Scenario>>, Failure> {
     let Some(variant) = variant else {
         return Ok(scenarios.into_iter().map(Arc::new).collect());
     };
@@ -102,7 +98,8 @@ pub(super) fn command(
     set: &[(String, Value)],
     seed: u64,
 ) -> String {
-    let mut command = format!("switchyard-sim {subcommand} {}", quoted(&file.display().to_string()));
+    let mut command =
+        format!("switchyard-sim {subcommand} {}", quoted(&file.display().to_string()));
     if let Some(variant) = variant {
         command += &format!(" --variant {variant}");
     }

@@ -3,7 +3,8 @@
 use std::{path::PathBuf, sync::Arc};
 
 use super::{
-    Failure, say, counted, interrupt::Interrupt, progress::Progress, scenario::ScenarioArgs, write_file,
+    Failure, counted, interrupt::Interrupt, progress::Progress, say, scenario::ScenarioArgs,
+    write_file,
 };
 use crate::{
     rehearsal::{self, RunError},
@@ -55,7 +56,8 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let file = args.out.clone().unwrap_or_else(|| default_file(&args));
     let mut value = small.value().clone();
     value["about"] =
-        format!("Fails `{check}` with seed {}: what is left of {}.", args.seed, scenario.name).into();
+        format!("Fails `{check}` with seed {}: what is left of {}.", args.seed, scenario.name)
+            .into();
     let small = small.with(value);
     write_file(&file, &small.text())?;
     say(&format!("{} with {}\n", file.display(), size(&small)));

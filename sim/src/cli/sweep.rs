@@ -10,9 +10,10 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    Failure, say, counted,
+    Failure, counted,
     interrupt::Interrupt,
     progress::Progress,
+    say,
     scenario::{ScenarioArgs, command, shown, variant_of},
     values,
 };
@@ -109,7 +110,8 @@ fn settings(args: &Args) -> Result<Vec<Setting>, Failure> {
             set: set.clone(),
         };
         let loaded = one.load()?;
-        settings.extend(loaded.into_iter().map(|it| Setting { settings: set.clone(), scenario: it }));
+        settings
+            .extend(loaded.into_iter().map(|it| Setting { settings: set.clone(), scenario: it }));
     }
     Ok(settings)
 }
@@ -145,7 +147,11 @@ fn key_text(key: &Key) -> String {
 fn open(file: &Path, resume: bool) -> Result<File, Failure> {
     let mut options = OpenOptions::new();
     options.create(true).write(true).read(true);
-    if resume { options.append(true) } else { options.truncate(true) };
+    if resume {
+        options.append(true)
+    } else {
+        options.truncate(true)
+    };
     let wrong = |error: std::io::Error| {
         let error = format!("{} cannot be written: {error}", file.display());
         Failure::bad_input(error, "name a file in a folder that is there and may be written to")
@@ -226,7 +232,10 @@ fn tell(
         if judges_marks && tally.is_complete() {
             for mark in tally.unreached() {
                 passed = false;
-                say(&format!("\n{}: no seed came to `{mark}`, so it proves nothing about it\n", tally.label));
+                say(&format!(
+                    "\n{}: no seed came to `{mark}`, so it proves nothing about it\n",
+                    tally.label
+                ));
             }
         }
     }

@@ -3,7 +3,7 @@
 mod html;
 mod series;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -17,6 +17,8 @@ use crate::{
 
 pub use html::page;
 pub(crate) use html::{STYLE, escape};
+#[cfg(test)]
+pub(crate) use tests::assert_well_formed;
 pub use text::summary;
 
 /// One run and what came of it.

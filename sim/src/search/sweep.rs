@@ -1,6 +1,9 @@
 //! A scenario over many seeds, and over settings.
 
-#![expect(clippy::disallowed_methods, reason = "runs share nothing; what is told of them comes in a fixed order")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "runs share nothing; what is told of them comes in a fixed order"
+)]
 
 use std::{
     collections::BTreeMap,

@@ -30,7 +30,11 @@ impl Document {
     ///
     /// # Errors
     /// When the file is not the scenario any more.
-    pub fn read(file: &Path, scenario: &Scenario, set: &[(String, Value)]) -> std::io::Result<Self> {
+    pub fn read(
+        file: &Path,
+        scenario: &Scenario,
+        set: &[(String, Value)],
+    ) -> std::io::Result<Self> {
         let text = fs::read(file)?;
         let invalid = |error| std::io::Error::new(std::io::ErrorKind::InvalidData, error);
         let mut value: Value = serde_yaml::from_slice(&text).map_err(invalid)?;
@@ -121,7 +125,8 @@ impl Document {
             }
             let keys = section.as_object_mut().into_iter().flatten();
             let action = keys.map(|(key, value)| (key.as_str(), value));
-            let Some((_, action)) = action.into_iter().find(|(key, _)| !["at", "after"].contains(key))
+            let Some((_, action)) =
+                action.into_iter().find(|(key, _)| !["at", "after"].contains(key))
             else {
                 continue;
             };

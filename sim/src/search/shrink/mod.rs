@@ -72,7 +72,8 @@ impl<'f> Shrinker<'f> {
 
     /// Takes steps out of the timeline: halves first, then ever smaller pieces.
     fn remove_steps(&mut self, document: &mut Document) {
-        let count = |document: &Document| document.value()["timeline"].as_array().map_or(0, Vec::len);
+        let count =
+            |document: &Document| document.value()["timeline"].as_array().map_or(0, Vec::len);
         let mut size = count(document).max(1);
         loop {
             let mut at = 0;
@@ -98,9 +99,12 @@ impl<'f> Shrinker<'f> {
         loop {
             // After a change the list is another; those before it were tried already and would fail again.
             let candidates = pass(document.value());
-            let Some(kept) = candidates.into_iter().enumerate().skip(skip).find_map(|(index, it)| {
-                self.attempt(document, it).then_some(index)
-            }) else {
+            let Some(kept) = candidates
+                .into_iter()
+                .enumerate()
+                .skip(skip)
+                .find_map(|(index, it)| self.attempt(document, it).then_some(index))
+            else {
                 return;
             };
             skip = kept;

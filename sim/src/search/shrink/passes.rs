@@ -14,7 +14,8 @@ const LISTS: &[&str] = &["consumers", "producers", "topics", "links"];
 /// Keys at the top that may go.
 const SECTIONS: &[&str] = &["consumers", "mirror", "links", "instances", "validation"];
 /// Counts and their smallest values, by key.
-const COUNTS: &[&str] = &["count", "brokers", "partitions", "rate", "instances", "times", "record-bytes"];
+const COUNTS: &[&str] =
+    &["count", "brokers", "partitions", "rate", "instances", "times", "record-bytes"];
 /// Keys whose values are times.
 const TIMES: &[&str] = &["duration", "recovery", "at", "after", "for", "down", "drain", "start"];
 
@@ -63,9 +64,10 @@ fn fewer(document: &Value) -> Vec<Value> {
     }
     // What is not written has a default that is more than one.
     for (list, key) in [("clusters", "brokers"), ("topics", "partitions")] {
-        for pointer in pointers(document).into_iter().filter(|it| {
-            it.starts_with(&format!("/{list}/")) && it.matches('/').count() == 2
-        }) {
+        for pointer in pointers(document)
+            .into_iter()
+            .filter(|it| it.starts_with(&format!("/{list}/")) && it.matches('/').count() == 2)
+        {
             let section = document.pointer(&pointer);
             if section.is_some_and(|it| it.is_object() && it.get(key).is_none()) {
                 all.push(with_key(document, &pointer, key, json!(1)));

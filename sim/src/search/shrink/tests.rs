@@ -47,7 +47,8 @@ fn scenario_with_superfluous_steps_shrinks_to_the_step_that_matters() {
         let steps = value["timeline"].as_array().expect("a timeline");
         let down = steps.iter().find(|step| step.get("region-down").is_some());
         let seconds = |text: &Value| {
-            switchyard::config::duration::parse(text.as_str().unwrap_or("0s")).map(|it| it.as_secs())
+            switchyard::config::duration::parse(text.as_str().unwrap_or("0s"))
+                .map(|it| it.as_secs())
         };
         let long = down.is_some_and(|step| {
             seconds(&step["region-down"]["for"]).is_ok_and(|lasts| lasts >= 30)
@@ -63,7 +64,10 @@ fn scenario_with_superfluous_steps_shrinks_to_the_step_that_matters() {
     };
     let small = Shrinker::new(1000, &mut fails, &mut go_on).shrink(document());
     let value = small.value();
-    assert_eq!(value["timeline"], json!([{"at": "0s", "region-down": {"cluster": "east", "for": "30s"}}]));
+    assert_eq!(
+        value["timeline"],
+        json!([{"at": "0s", "region-down": {"cluster": "east", "for": "30s"}}])
+    );
     assert_eq!(
         value["producers"],
         json!([{
