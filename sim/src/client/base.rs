@@ -8,6 +8,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
+use fastrand::Rng;
 use kafka_protocol::{
     ResponseError,
     messages::{MetadataRequest, MetadataResponse, TopicName},
@@ -46,6 +47,9 @@ pub(super) struct Base<C> {
     bootstrap: Vec<NodeId>,
     pub(super) events: VecDeque<Event>,
     rebootstrap_required: bool,
+    random: Rng,
+    /// Until then some broker's backoff is over before the client would start again from its bootstrap servers.
+    race_won_until: Time,
     /// The application knows that no broker is left.
     all_down_told: bool,
 }
@@ -68,6 +72,8 @@ impl<C> Base<C> {
             bootstrap,
             events: VecDeque::new(),
             rebootstrap_required: false,
+            random: crate::random::stream(seed, "client-rebootstrap", name),
+            race_won_until: Time::default(),
             all_down_told: false,
         }
     }
@@ -198,6 +204,9 @@ impl<C> Base<C> {
             }
             self.rebootstrap(now);
         }
+        if self.library() == Library::Librdkafka {
+            self.keep_one_connection(now);
+        }
         if self.metadata.next_update().is_none_or(|due| due > now) {
             return;
         }
@@ -205,6 +214,9 @@ impl<C> Base<C> {
         let mut least = self.network.least_loaded(now, &self.metadata.nodes);
         let nobody = least.node.is_none() && !least.any_ready;
         if nobody && recovers && self.library() == Library::Java {
+            if !self.loses_race(now) {
+                return;
+            }
             self.rebootstrap(now);
             least = self.network.least_loaded(now, &self.metadata.nodes);
         }
@@ -224,6 +236,33 @@ impl<C> Base<C> {
         } else if !self.network.any_connecting(&self.metadata.nodes) {
             self.network.ready(now, node);
         }
+    }
+
+    /// librdkafka always wants one broker to talk to.
+    fn keep_one_connection(&mut self, now: Time) {
+        let nodes = &self.metadata.nodes;
+        let connected = nodes.iter().any(|node| self.network.is_ready(*node));
+        if !connected && !self.network.any_connecting(nodes) {
+            for node in nodes.clone() {
+                if self.network.ready(now, node) || self.network.any_connecting(&[node]) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Every known broker of a Java client is in backoff at the moment at which it needs one. On real clients it was a
+    /// race whether that moment came, or the backoff of some broker was over first: a third of the moves began
+    /// with a rebootstrap. It is drawn once for each time that all are in backoff.
+    fn loses_race(&mut self, now: Time) -> bool {
+        if self.race_won_until > now {
+            return false;
+        }
+        if self.random.u8(0..3) == 0 {
+            return true;
+        }
+        self.race_won_until = self.network.next_dial(&self.metadata.nodes).unwrap_or(now);
+        self.race_won_until <= now
     }
 
     /// Sends a request of the caller to a node that can take it; `false`: the broker knows no version of it.

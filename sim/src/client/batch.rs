@@ -127,7 +127,7 @@ fn put_varint(buffer: &mut BytesMut, mut number: u64) {
         buffer.put_u8((number & 0x7f) as u8 | 0x80);
         number >>= 7;
     }
-    buffer.put_u8(number as u8);
+    buffer.put_u8((number & 0x7f) as u8);
 }
 
 /// What was fetched is not what a broker sends.
@@ -260,8 +260,8 @@ impl Records {
         body.advance(1);
         get_varint(&mut body)?;
         let delta = get_varint(&mut body)?;
-        let key = get_bytes(&mut body)?;
-        let value = get_bytes(&mut body)?;
+        let key = get_bytes(&mut body).ok()?;
+        let value = get_bytes(&mut body).ok()?;
         Some(Record { offset: self.base_offset.saturating_add(delta), key, value })
     }
 }
@@ -279,12 +279,12 @@ fn get_varint(bytes: &mut Bytes) -> Option<i64> {
     None
 }
 
-/// `Some(None)`: null. `None`: malformed.
-fn get_bytes(bytes: &mut Bytes) -> Option<Option<Bytes>> {
-    match usize::try_from(get_varint(bytes)?) {
-        Err(_) => Some(None),
-        Ok(length) if length <= bytes.len() => Some(Some(bytes.split_to(length))),
-        Ok(_) => None,
+/// Bytes with their length; a negative one means null.
+fn get_bytes(bytes: &mut Bytes) -> Result<Option<Bytes>, Malformed> {
+    match usize::try_from(get_varint(bytes).ok_or(Malformed)?) {
+        Err(_) => Ok(None),
+        Ok(length) if length <= bytes.len() => Ok(Some(bytes.split_to(length))),
+        Ok(_) => Err(Malformed),
     }
 }
 

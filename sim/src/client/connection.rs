@@ -192,12 +192,11 @@ impl<T> Connection<T> {
             let expires = now + timeout;
             self.in_flight.push_back(InFlight { correlation_id, key, version, expires, purpose });
         }
-        let client_id = StrBytes::from_string(settings.client_id.clone());
         let header = RequestHeader::default()
             .with_request_api_key(R::KEY)
             .with_request_api_version(version)
             .with_correlation_id(correlation_id)
-            .with_client_id(Some(client_id));
+            .with_client_id(Some(settings.client_id.clone()));
         let body = request.compute_size(version).unwrap_or_default();
         let mut frame =
             BytesMut::with_capacity(LENGTH_BYTES + 16 + settings.client_id.len() + body);
@@ -219,7 +218,8 @@ impl<T> Connection<T> {
         frame: Bytes,
     ) -> (Progress<T>, Option<Bytes>) {
         let malformed = (Progress::Broken(Breakage::Malformed), None);
-        let Some(request) = self.in_flight.pop_front() else { return malformed };
+        // It stays in flight until its answer is known to be one: what is not answered is lost with the rest.
+        let Some(request) = self.in_flight.front() else { return malformed };
         self.last_used = now;
         // A broker that knows no such version of ApiVersions answers in version 0.
         let version = match request.key {
@@ -229,6 +229,7 @@ impl<T> Connection<T> {
         let Some(body) = body(request.key, version, request.correlation_id, frame) else {
             return malformed;
         };
+        let request = self.in_flight.pop_front().expect("it was just looked at");
         match request.purpose {
             Purpose::Caller(tag) => (Progress::Answer { tag, version, body }, None),
             Purpose::Setup => self.set_up(now, settings, version, body),

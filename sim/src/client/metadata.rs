@@ -65,6 +65,7 @@ pub(super) struct Wanted {
 }
 
 /// A client's view of its cluster.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Metadata {
     library: Library,
     backoff: Backoff,
@@ -135,7 +136,8 @@ impl Metadata {
 
     /// The client works with this topic from now on.
     pub(super) fn add_topic(&mut self, topic: &TopicName) {
-        if self.interest.insert(topic.clone()) {
+        if !self.interest.contains(topic) {
+            self.interest.insert(topic.clone());
             self.new_topics.insert(topic.clone());
             self.allowed_from = Time::default();
             self.equivalent = 0;
@@ -197,12 +199,6 @@ impl Metadata {
     /// Asks for a description of everything, because something the client believed has proved wrong.
     pub(super) fn request_update(&mut self) {
         self.need_full = true;
-    }
-
-    /// As [`Self::request_update`], and what was asked in vain before does not count.
-    pub(super) fn request_fresh_update(&mut self) {
-        self.need_full = true;
-        self.equivalent = 0;
     }
 
     /// A response names the epoch of a leader: newer than known, it calls for an update.
@@ -365,8 +361,12 @@ impl Metadata {
             Library::Java => None,
             Library::Librdkafka => self.cluster_id.take(),
         };
-        self.topics.clear();
-        if self.library == Library::Librdkafka {
+        if self.library == Library::Java {
+            self.topics.clear();
+        } else {
+            // Its topics stay, without leaders: records are still given to partitions.
+            let partitions = self.topics.values_mut().flat_map(|topic| &mut topic.partitions);
+            partitions.for_each(|it| *it = Partition { leader: None, epoch: None });
             self.last_epochs.clear();
             if self.scans_topics {
                 let scan = u64::try_from(TOPIC_SCAN_INTERVAL.as_micros()).expect("a second");
@@ -379,3 +379,6 @@ impl Metadata {
         self.sought_since = Some(now);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,11 +114,6 @@ impl<T> Network<T> {
         }
     }
 
-    /// Address of a node.
-    pub(super) fn address(&self, node: NodeId) -> Option<(&str, u16)> {
-        self.nodes.get(&node).map(|node| (node.host.as_str(), node.port))
-    }
-
     /// Gives up every node that is not to be kept, its connection included; one that has something to answer stays
     /// until the next time.
     pub(super) fn retain(&mut self, now: Time, keep: impl Fn(NodeId) -> bool) {
@@ -157,11 +152,6 @@ impl<T> Network<T> {
             }
         }
         false
-    }
-
-    /// Whether a node has failed and its backoff is not over: what waits for it waits for nothing.
-    pub(super) fn is_failing(&self, now: Time, id: NodeId) -> bool {
-        self.nodes.get(&id).is_none_or(|node| node.connection.is_none() && node.dial_from > now)
     }
 
     pub(super) fn is_ready(&self, id: NodeId) -> bool {
@@ -397,3 +387,6 @@ impl<T> Network<T> {
         self.happenings.push_back(Happening::Disconnected { node: id, breakage, newly_down });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 //!                                                     └──▶ west ┘ mirror link (demo/link)
 //! ```
 //! Clusters, gateway and load are the same as anywhere else; they know nothing of each other but addresses. What an
-//! operator's runbook would do besides the switchover itself, the promotion of the mirror, [`link`] does.
+//! operator's runbook would do besides the switchover itself, the promotion of the mirror, its module `link` does.
 
 mod gateway;
 mod link;

@@ -7,6 +7,8 @@
 //!   user timeout break the connection, as `driver/tokio.rs` sets it up; when a link was held for longer than that, what it
 //!   kept is lost and its connections are reset, because no kernel would still retransmit it.
 
+#![expect(clippy::disallowed_methods, reason = "clock and timers are the simulation's")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
@@ -17,7 +19,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -30,7 +32,6 @@ use switchyard::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::watch,
     time::{Instant, Sleep},
 };
 use turmoil::net::{TcpListener, TcpStream};
@@ -60,9 +61,11 @@ struct Service {
     next: AtomicUsize,
 }
 
+type Services = BTreeMap<(String, u16), Arc<Mutex<Service>>>;
+
 /// Addresses as configurations and clients write them, and where they lead.
 #[derive(Clone, Debug, Default)]
-pub struct Names(Arc<Mutex<BTreeMap<(String, u16), Arc<Mutex<Service>>>>>);
+pub struct Names(Arc<Mutex<Services>>);
 
 impl Names {
     /// Lets `host:port` lead to these places in turns, as a load balancer does.
@@ -107,21 +110,40 @@ struct LinkState {
     refuses: bool,
 }
 
+/// A link and the connections that want to hear of its changes. They are woken in the order in which they began, which a
+/// channel of tokio would not promise.
+#[derive(Default)]
+struct Link {
+    state: LinkState,
+    wakers: BTreeMap<u64, Waker>,
+    next: u64,
+}
+
+type SharedLink = Arc<Mutex<Link>>;
+
 /// Links between hosts, for the sockets' eyes. Both directions of a pair are one link here.
 #[derive(Clone, Default)]
-pub struct Links(Arc<Mutex<BTreeMap<(IpAddr, IpAddr), watch::Sender<LinkState>>>>);
+pub struct Links(Arc<Mutex<BTreeMap<(IpAddr, IpAddr), SharedLink>>>);
 
 fn pair(a: IpAddr, b: IpAddr) -> (IpAddr, IpAddr) {
     if a <= b { (a, b) } else { (b, a) }
 }
 
 impl Links {
-    fn change(&self, a: IpAddr, b: IpAddr, change: impl FnOnce(&mut LinkState)) {
-        lock(&self.0).entry(pair(a, b)).or_default().send_modify(change);
+    fn link(&self, a: IpAddr, b: IpAddr) -> SharedLink {
+        Arc::clone(lock(&self.0).entry(pair(a, b)).or_default())
     }
 
-    fn watch(&self, a: IpAddr, b: IpAddr) -> watch::Receiver<LinkState> {
-        lock(&self.0).entry(pair(a, b)).or_default().subscribe()
+    fn change(&self, a: IpAddr, b: IpAddr, change: impl FnOnce(&mut LinkState)) {
+        let wakers = {
+            let link = self.link(a, b);
+            let mut link = lock(&link);
+            change(&mut link.state);
+            std::mem::take(&mut link.wakers)
+        };
+        for waker in wakers.into_values() {
+            waker.wake();
+        }
     }
 
     /// The link becomes a black hole: nothing is refused, nothing arrives. To be called inside the simulation.
@@ -191,18 +213,21 @@ impl Network for SimNetwork {
             ConnectError::Unresolvable(io::Error::new(io::ErrorKind::NotFound, error))
         })?;
         let stream = TcpStream::connect((place.host.as_str(), place.port)).await;
-        stream.and_then(|stream| SimStream::new(stream, &self.links)).map_err(ConnectError::Refused)
+        stream
+            .and_then(|stream| SimStream::new(stream, &self.links))
+            .and_then(SimStream::unless_refused)
+            .map_err(ConnectError::Refused)
     }
 }
 
 /// A connection of the simulation.
 pub struct SimStream {
     stream: TcpStream,
-    link: watch::Receiver<LinkState>,
+    link: SharedLink,
+    /// Its place among those that are woken.
+    place: u64,
     /// Resets of the link when the connection began.
     resets: u64,
-    /// Resolves when the state of the link has changed.
-    changed: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// Runs while written bytes stay unacknowledged.
     unacknowledged: Option<Pin<Box<Sleep>>>,
     broken: Option<io::ErrorKind>,
@@ -210,30 +235,31 @@ pub struct SimStream {
 
 impl SimStream {
     fn new(stream: TcpStream, links: &Links) -> io::Result<Self> {
-        let link = links.watch(stream.local_addr()?.ip(), stream.peer_addr()?.ip());
-        let resets = link.borrow().resets;
-        let changed = next_change(link.clone());
-        Ok(Self { stream, link, resets, changed, unacknowledged: None, broken: None })
+        let link = links.link(stream.local_addr()?.ip(), stream.peer_addr()?.ip());
+        let (place, resets) = {
+            let mut link = lock(&link);
+            link.next += 1;
+            (link.next, link.state.resets)
+        };
+        Ok(Self { stream, link, place, resets, unacknowledged: None, broken: None })
     }
 
     fn unless_refused(self) -> io::Result<Self> {
-        if self.link.borrow().refuses {
-            Err(io::ErrorKind::ConnectionRefused.into())
-        } else {
-            Ok(self)
-        }
+        let refused = lock(&self.link).state.refuses;
+        if refused { Err(io::ErrorKind::ConnectionRefused.into()) } else { Ok(self) }
     }
 
     /// Whether the connection is over for a reason that the simulated socket does not know.
     fn poll_broken(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        while self.broken.is_none() && self.changed.as_mut().poll(context).is_ready() {
-            self.changed = next_change(self.link.clone());
-            let state = *self.link.borrow();
-            if state.resets > self.resets {
-                self.broken = Some(io::ErrorKind::ConnectionReset);
-            } else if state.held_since.is_none() {
-                self.unacknowledged = None;
-            }
+        let state = {
+            let mut link = lock(&self.link);
+            link.wakers.insert(self.place, context.waker().clone());
+            link.state
+        };
+        if state.resets > self.resets {
+            self.broken = Some(io::ErrorKind::ConnectionReset);
+        } else if state.held_since.is_none() {
+            self.unacknowledged = None;
         }
         if let Some(timer) = &mut self.unacknowledged
             && timer.as_mut().poll(context).is_ready()
@@ -244,13 +270,10 @@ impl SimStream {
     }
 }
 
-fn next_change(mut link: watch::Receiver<LinkState>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    link.mark_unchanged();
-    Box::pin(async move {
-        if link.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    })
+impl Drop for SimStream {
+    fn drop(&mut self) {
+        lock(&self.link).wakers.remove(&self.place);
+    }
 }
 
 impl Stream for SimStream {}
@@ -274,7 +297,8 @@ impl AsyncWrite for SimStream {
     ) -> Poll<io::Result<usize>> {
         self.poll_broken(context)?;
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if self.link.borrow().held_since.is_some() && self.unacknowledged.is_none() {
+        let held = lock(&self.link).state.held_since.is_some();
+        if held && self.unacknowledged.is_none() {
             self.unacknowledged = Some(Box::pin(tokio::time::sleep(USER_TIMEOUT)));
             // The timer wakes whoever polls it, which must have happened once.
             self.poll_broken(context)?;

@@ -204,10 +204,12 @@ pub enum What {
         /// Why.
         cause: Arc<str>,
     },
-    /// A request met a fence.
-    Fenced {
-        /// Whether it was answered; else it waits.
-        answered: bool,
+    /// Requests were answered by a fence.
+    FenceAnswered,
+    /// An operator begins to let a route's clients through.
+    Opening {
+        /// Route.
+        route: Arc<str>,
     },
     /// An instance of the gateway has died.
     GatewayDied,

@@ -117,6 +117,9 @@ pub fn judge(history: &History, case: &Case) -> Verdict {
             _ => {}
         }
     }
+    if switched(history) {
+        verdict.marks.insert("switched");
+    }
     for (producer, home) in &case.producers {
         let Some(records) = written.get(producer) else { continue };
         verdict.sent += records.sent.len() as u64;
@@ -176,11 +179,15 @@ impl Verdict {
             What::ReadOnlyRefused => Some("read-only-refused"),
             What::LeaderMoved { .. } => Some("leader-moved"),
             What::MemberExpired { .. } => Some("session-expired"),
-            What::Fenced { answered: true } => Some("fence-answered"),
-            What::Fenced { answered: false } => Some("fence-held"),
+            What::FenceAnswered => Some("fence-answered"),
             What::GatewayDied => Some("gateway-died"),
             What::MirrorCut { unreplicated } => (*unreplicated > 0).then_some("unreplicated-tail"),
-            What::Route { revision, .. } => (*revision > 1).then_some("switched"),
+            What::Route { fence, parked_bytes, .. } => {
+                if fence.as_deref() == Some("hold") && *parked_bytes > 0 {
+                    self.marks.insert("fence-held");
+                }
+                None
+            }
             What::Sent { .. }
             | What::Acknowledged { .. }
             | What::Transaction { .. }
@@ -191,6 +198,7 @@ impl Verdict {
             | What::UpstreamAddress { .. }
             | What::Appended { .. }
             | What::SessionClosed { .. }
+            | What::Opening { .. }
             | What::Log { .. }
             | What::Note { .. } => None,
         };
@@ -235,10 +243,10 @@ impl Verdict {
         }
         for (number, at) in &records.acknowledged {
             if !copies.contains_key(number) {
-                let seconds = *at as f64 / 1e6;
+                let (seconds, ms) = (at / 1_000_000, at / 1000 % 1000);
                 self.add("lost", 1, || {
                     format!(
-                        "{producer} #{number}, acknowledged at {seconds:.3} s, is not on {}",
+                        "{producer} #{number}, acknowledged at {seconds}.{ms:03} s, is not on {}",
                         home.cluster
                     )
                 });
@@ -323,6 +331,17 @@ impl Verdict {
             });
         }
     }
+}
+
+/// Whether some route has come to point at another domain.
+fn switched(history: &History) -> bool {
+    let mut first: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    history.entries.iter().any(|entry| match &entry.what {
+        What::Route { route, domain, .. } => {
+            *first.entry((&entry.who, route)).or_insert(domain) != &**domain
+        }
+        _ => false,
+    })
 }
 
 /// Every record that some producer got an acknowledgement for.

@@ -18,7 +18,7 @@ impl Story {
         let home = Home { topic: "t".into(), cluster: "east".into(), route: Some("r".into()) };
         let group = GroupHome { topics: BTreeSet::from(["t".into()]), cluster: "east".into() };
         let case = Case {
-            recovery_began: Duration::from_secs(60),
+            recovery_began: Duration::from_mins(1),
             ended: Duration::from_secs(90),
             producers: [("p".into(), home)].into(),
             groups: [("g".into(), group)].into(),
@@ -258,7 +258,7 @@ fn parked_bytes_beyond_the_limit_are_a_violation() {
 #[test]
 fn outage_that_does_not_end_counts_until_recovery() {
     let mut story = Story::good();
-    story.case.recovery_began = Duration::from_secs(60);
+    story.case.recovery_began = Duration::from_mins(1);
     assert_eq!(story.figure("rto"), 60_000 - 3010);
 }
 
@@ -275,25 +275,18 @@ fn marks_are_reached_by_what_they_are_about() {
     story.at(6, "east", What::ReadOnlyRefused);
     story.at(7, "east", What::LeaderMoved { topic: "t".into(), partition: 0 });
     story.at(8, "east", What::MemberExpired { group: "g".into() });
-    story.at(9, "gateway-1", What::Fenced { answered: true });
-    story.at(10, "gateway-1", What::Fenced { answered: false });
+    story.at(9, "gateway-1", What::FenceAnswered);
     story.at(11, "gateway-1", What::GatewayDied);
     story.at(12, "mirror", What::MirrorCut { unreplicated: 3 });
     let reset = What::Reset { group: "g".into(), position: position(0), reason: reason("r") };
     story.at(13, "c", reset);
     story.at(14, "c", assigned());
     story.at(15, "c", assigned());
-    let What::Route { route, domain, phase, fence, .. } = route(None, 0, 0) else { unreachable!() };
-    let switched = What::Route {
-        route,
-        domain,
-        phase,
-        fence,
-        sessions: 1,
-        in_flight: 0,
-        parked_bytes: 0,
-        revision: 2,
-    };
+    story.at(15, "gateway-1", route(None, 0, 0));
+    let mut switched = route(Some("hold"), 0, 1);
+    if let What::Route { domain, .. } = &mut switched {
+        *domain = "west".into();
+    }
     story.at(16, "gateway-1", switched);
     story.at(17, "p", What::Sent { number: 1 });
     let reached = story.judge().marks;

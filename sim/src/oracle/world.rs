@@ -77,6 +77,7 @@ fn fences(history: &History, case: &Case) -> Option<Violation> {
                     (None, _) => None,
                 };
             }
+            What::Opening { route } => closed.retain(|(of, _), _| of != route),
             What::GatewayDied => closed.retain(|(_, instance), _| *instance != entry.who),
             What::Acknowledged { number, .. } => {
                 let Some(route) =

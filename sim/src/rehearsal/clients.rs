@@ -286,7 +286,7 @@ impl Task {
             Output::Dial { connection, host, port } => {
                 let (frames, to_send) = mpsc::unbounded_channel();
                 self.connections.insert(connection, frames);
-                let address = BrokerAddress { host: host.into(), port };
+                let address = BrokerAddress { host, port };
                 let carrier = Carrier {
                     connection,
                     inputs: inputs.clone(),

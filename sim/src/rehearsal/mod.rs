@@ -8,6 +8,12 @@
 //! A run is a pure function of (scenario, seed, build). It has a safety phase, in which the timeline plays, and a recovery
 //! phase: everything that is still broken is mended, nothing new is sent, and what is open has to come to an end.
 
+#![expect(clippy::disallowed_methods, reason = "clock and tasks are the simulation's")]
+#![expect(
+    clippy::disallowed_types,
+    reason = "the real time that a run takes is told, and decides nothing"
+)]
+
 mod application;
 mod clients;
 mod margins;

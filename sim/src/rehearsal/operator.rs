@@ -256,6 +256,10 @@ impl Operator {
 
     /// Runs a command on the instances that are up.
     async fn command(&self, route: &str, command: &Command, instance: Option<usize>) -> Fallible {
+        if matches!(command, Command::Unfence | Command::Switchover(_)) {
+            let route = self.world.recorder.name(route);
+            self.world.recorder.record("operator", What::Opening { route });
+        }
         for (number, it) in (1..).zip(&self.world.instances) {
             if instance.is_some_and(|instance| instance != number) {
                 continue;

@@ -80,7 +80,7 @@ pub(super) fn fault(fault: &model::Fault, random: &mut fastrand::Rng) -> Fault {
     match fault.kind {
         FaultKind::Slow => {
             let range = fault.delay.as_ref().map(|span| span.range.clone());
-            let (min, max) = range.map(|range| range.into_inner()).unwrap_or_default();
+            let (min, max) = range.map(std::ops::RangeInclusive::into_inner).unwrap_or_default();
             let whole = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
             requests(Effect::Delay { min_ms: whole(min), max_ms: whole(max) })
         }

@@ -32,6 +32,8 @@ use crate::{
 
 /// When rehearsals begin, in milliseconds since the Unix epoch: timestamps of records have to be plausible.
 const EPOCH_MS: u64 = 1_750_000_000_000;
+/// The metric that counts what the gateway answers by itself.
+const SHORT_CIRCUITS: &str = "switchyard_short_circuit_answers_total";
 /// Ports of brokers on the host of their cluster.
 const BROKER_PORTS: u16 = 10_000;
 /// How long a load balancer takes to notice that an instance is gone, or is back.
@@ -75,6 +77,8 @@ pub(super) struct Instance {
     pub(super) host: String,
     /// There while it runs.
     control: Arc<Mutex<Option<ControlHandle>>>,
+    /// Of its newest start.
+    metrics: Arc<Mutex<Option<Arc<Metrics>>>>,
     /// The file that it reads at its next start.
     model: Arc<Mutex<Arc<Model>>>,
     store: MemoryStore,
@@ -88,6 +92,7 @@ impl Instance {
         Self {
             host: format!("gateway-{number}"),
             control: Arc::default(),
+            metrics: Arc::default(),
             model: Arc::new(Mutex::new(model)),
             store: MemoryStore::default(),
             restart: Arc::default(),
@@ -98,6 +103,13 @@ impl Instance {
     /// How to speak to it; `None` while it is down.
     pub(super) fn control(&self) -> Option<ControlHandle> {
         lock(&self.control).clone()
+    }
+
+    /// Whether its metrics count an answer of a fence.
+    fn has_answered_behind_a_fence(&self) -> bool {
+        let metrics = lock(&self.metrics).clone();
+        let text = metrics.map(|metrics| metrics.render(&[])).unwrap_or_default();
+        text.lines().any(|line| line.starts_with(SHORT_CIRCUITS) && line.contains("kind=\"fence\""))
     }
 
     /// It was killed: nobody can speak to it.
@@ -124,6 +136,7 @@ impl Instance {
         loop {
             let model = self.model();
             let metrics = Arc::new(Metrics::new(&model.admin.common_tags));
+            *lock(&self.metrics) = Some(Arc::clone(&metrics));
             let gateway = Gateway::new(network.clone(), Arc::clone(&metrics), &model);
             let clock: control::Clock =
                 Arc::new(|| format!("{:?}", turmoil::sim_elapsed().unwrap_or_default()));
@@ -277,6 +290,9 @@ impl World {
     pub(super) async fn note_targets(&self) {
         let mut targets = BTreeMap::new();
         for instance in &self.instances {
+            if instance.has_answered_behind_a_fence() {
+                self.recorder.record(&instance.host, What::FenceAnswered);
+            }
             let Some(control) = instance.control() else { continue };
             let Some(status) = control.status().await else { continue };
             for route in status.routes {
@@ -377,7 +393,7 @@ fn cluster_spec(scenario: &Scenario, name: &str, seed: u64) -> ClusterSpec {
     let whole = addresses.len() >= section.brokers.len();
     let brokers = (0..).zip(&section.brokers).map(|(index, id)| {
         let (host, port) = match addresses.get(index).filter(|_| whole) {
-            Some(address) => (address.host.to_string(), address.port),
+            Some(address) => (address.host.clone(), address.port),
             None => (format!("broker-{id}.{name}.internal"), 9092),
         };
         BrokerSpec { id: *id, host, port, rack: None }

@@ -1,8 +1,12 @@
 //! One self-contained page: no script, no network, readable in light and dark.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::fmt::Write as _;
 
-use super::{Outcome, series::Series, text};
+use super::{
+    Outcome,
+    series::{Band, Series},
+    text,
+};
 
 /// Width of the drawing in its own units; it scales with the window.
 const WIDTH: f64 = 1000.0;
@@ -42,6 +46,11 @@ code { font-size: .9em; overflow-wrap: anywhere; } .at { color: var(--bad); font
 .legend i { display: inline-block; width: .8rem; height: .8rem; border-radius: 2px; margin-right: .35rem;
   vertical-align: -1px; } li { margin: .25rem 0; }
 ";
+
+#[expect(clippy::cast_precision_loss, reason = "shown to a tenth")]
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1e3
+}
 
 /// Text with what HTML would take for markup escaped.
 pub(crate) fn escape(text: &str) -> String {
@@ -147,15 +156,15 @@ fn margins(out: &mut String, outcome: &Outcome) {
             ("no", format!("exceeded {} times", margin.exceeded))
         } else {
             let left = margin.limit_ms.saturating_sub(margin.longest_ms);
-            ("ok", format!("{:.1} s left", left as f64 / 1e3))
+            ("ok", format!("{:.1} s left", seconds(left)))
         };
         let _ = write!(
             out,
             "<tr><td>{}<td><code>{}</code><td>{:.1} s<td>{:.1} s<td class=\"{class}\">{state}",
             escape(&margin.who),
             escape(&margin.setting),
-            margin.limit_ms as f64 / 1e3,
-            margin.longest_ms as f64 / 1e3
+            seconds(margin.limit_ms),
+            seconds(margin.longest_ms)
         );
     }
     out.push_str("</table>");
@@ -172,7 +181,7 @@ fn happened(out: &mut String, outcome: &Outcome) {
     let series = Series::of(outcome);
     out.push_str("<h2>What happened</h2><table><tr><th><th>at<th>who<th>what");
     for (index, (at_ms, who, what)) in series.notes.iter().enumerate() {
-        let at = *at_ms as f64 / 1e3;
+        let at = seconds(*at_ms);
         let _ = write!(
             out,
             "<tr><td class=\"at\">{}<td>{at:.1} s<td>{}<td>{}",
@@ -228,7 +237,7 @@ impl Canvas<'_> {
     }
 
     /// Which domain a route points at, and where it is fenced.
-    fn bands(&mut self, name: &str, bands: &[(usize, Arc<str>, Option<Arc<str>>)], steps: usize) {
+    fn bands(&mut self, name: &str, bands: &[Band], steps: usize) {
         self.name(name, BAND);
         let mut domains: Vec<&str> = bands.iter().map(|(_, domain, _)| &**domain).collect();
         domains.sort_unstable();

@@ -10,6 +10,9 @@ use crate::{
 /// Points of a curve: enough for a wide screen.
 const POINTS: u64 = 300;
 
+/// From this step on a route points at this domain, and has this fence.
+pub(super) type Band = (usize, Arc<str>, Option<Arc<str>>);
+
 /// Curves of one run. All have one value for each step of time.
 pub(super) struct Series {
     /// Milliseconds of one step.
@@ -25,7 +28,7 @@ pub(super) struct Series {
     /// Read in a step, by group.
     pub(super) consumed: BTreeMap<Arc<str>, Vec<u64>>,
     /// Routes of each instance: domain and fence, from a step on.
-    pub(super) routes: BTreeMap<String, Vec<(usize, Arc<str>, Option<Arc<str>>)>>,
+    pub(super) routes: BTreeMap<String, Vec<Band>>,
     /// What operators did and what broke.
     pub(super) notes: Vec<(u64, Arc<str>, Arc<str>)>,
 }

@@ -25,7 +25,7 @@ fn outcome() -> Outcome {
     let home = Home { topic: "orders".into(), cluster: "west".into(), route: None };
     let case = Case {
         recovery_began: Duration::from_secs(40),
-        ended: Duration::from_secs(60),
+        ended: Duration::from_mins(1),
         producers: [(Arc::from("checkout-1"), home)].into(),
         ..Case::default()
     };
@@ -51,7 +51,7 @@ fn outcome() -> Outcome {
         history,
         case,
         verdict,
-        simulated: Duration::from_secs(60),
+        simulated: Duration::from_mins(1),
         wall: Duration::from_millis(500),
         digest: "0123".to_owned(),
     }

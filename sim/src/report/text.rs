@@ -109,7 +109,6 @@ fn timeline(out: &mut String, outcome: &Outcome) {
     let notes = outcome.history.entries.iter().filter_map(|entry| match &entry.what {
         What::Note { text } => Some((entry.at_us / 1000, &entry.who, text.to_string())),
         What::GatewayDied => Some((entry.at_us / 1000, &entry.who, "died".to_owned())),
-        What::Rebootstrapped => None,
         _ => None,
     });
     let notes: Vec<_> = notes.collect();

@@ -20,7 +20,10 @@ use super::{
     steps,
     values::Span,
 };
-use crate::cluster::versions::Profile as KafkaProfile;
+use crate::{
+    client::{ConsumerSettings, ProducerSettings, Properties, PropertyError, Role},
+    cluster::versions::Profile as KafkaProfile,
+};
 
 /// Default time that recovery may take.
 const RECOVERY: Duration = Duration::from_mins(2);
@@ -469,7 +472,7 @@ impl Checker<'_> {
             let start = self.time(&path.key("start"), section.start.as_ref());
             let settings = settings(section.settings.as_ref());
             let library = library(section.profile);
-            self.client_settings(&path.key("settings"), library, true, &settings);
+            self.client_settings(&path.key("settings"), library, Role::Producer, &settings);
             let (Some(name), Some(entry), Some(topic)) = (section.name.clone(), entry, topic)
             else {
                 continue;
@@ -500,9 +503,10 @@ impl Checker<'_> {
             let start = self.time(&path.key("start"), section.start.as_ref());
             let mut settings = settings(section.settings.as_ref());
             let library = library(section.profile);
-            self.client_settings(&path.key("settings"), library, false, &settings);
+            let group = section.name.clone().unwrap_or_default();
+            settings.entry("group.id".to_owned()).or_insert(group);
+            self.client_settings(&path.key("settings"), library, Role::Consumer, &settings);
             let (Some(name), Some(entry)) = (section.name.clone(), entry) else { continue };
-            settings.entry("group.id".to_owned()).or_insert_with(|| name.clone());
             consumers.push(model::Consumer {
                 name,
                 library,
@@ -537,11 +541,33 @@ impl Checker<'_> {
     /// Settings by the library's own names; the client's catalogue knows them.
     fn client_settings(
         &mut self,
-        _path: &Path,
-        _library: model::Library,
-        _produces: bool,
-        _settings: &BTreeMap<String, String>,
+        path: &Path,
+        library: model::Library,
+        role: Role,
+        settings: &BTreeMap<String, String>,
     ) {
+        // What a rehearsal fills in itself.
+        let address = ("bootstrap.servers".to_owned(), "localhost:9092".to_owned());
+        let pairs = settings.clone().into_iter().chain([address]);
+        let faults = match Properties::new(library, role, pairs) {
+            Err(faults) => faults,
+            Ok(properties) => {
+                let conflict = match role {
+                    Role::Producer => ProducerSettings::new(&properties).err(),
+                    Role::Consumer => ConsumerSettings::new(&properties).err(),
+                };
+                conflict.into_iter().collect()
+            }
+        };
+        for fault in faults {
+            let path = match &fault {
+                PropertyError::Unknown { name, .. } => path.foreign_key(name),
+                PropertyError::Invalid { name, .. } => path.foreign_key(name),
+                PropertyError::Conflict(_) | PropertyError::Syntax { .. } => path.clone(),
+            };
+            let remedy = format!("write a setting of {} by its own name", library.name());
+            self.findings.fault(&path, fault.to_string(), remedy);
+        }
     }
 }
 

@@ -205,53 +205,151 @@ pub struct Step {
     pub path: String,
 }
 
-/// What happens.
+/// What happens. Times that are absent last to the end of the timeline.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// A link goes silent.
-    BlackHole { between: [Host; 2], lasts: Option<Span>, times: u32 },
+    BlackHole {
+        /// Its ends.
+        between: [Host; 2],
+        /// How long each time.
+        lasts: Option<Span>,
+        /// How often, with pauses of the same length.
+        times: u32,
+    },
     /// A cluster's region goes silent.
-    RegionDown { cluster: String, lasts: Option<Span> },
+    RegionDown {
+        /// Which.
+        cluster: String,
+        /// How long.
+        lasts: Option<Span>,
+    },
     /// A cluster refuses and resets connections.
-    Refuse { cluster: String, lasts: Option<Span> },
+    Refuse {
+        /// Which.
+        cluster: String,
+        /// How long.
+        lasts: Option<Span>,
+    },
     /// A link becomes slow.
-    Slow { between: [Host; 2], latency: Duration, lasts: Option<Span> },
+    Slow {
+        /// Its ends.
+        between: [Host; 2],
+        /// One way.
+        latency: Duration,
+        /// How long.
+        lasts: Option<Span>,
+    },
     /// Connections over a link are reset.
-    Reset { between: [Host; 2] },
+    Reset {
+        /// Its ends.
+        between: [Host; 2],
+    },
     /// A broker dies.
-    KillBroker { cluster: String, broker: i32, lasts: Option<Span> },
+    KillBroker {
+        /// Of which cluster.
+        cluster: String,
+        /// Node id.
+        broker: i32,
+        /// How long; absent: until a step brings it back.
+        lasts: Option<Span>,
+    },
     /// A broker is shut down.
-    StopBroker { cluster: String, broker: i32, lasts: Option<Span> },
+    StopBroker {
+        /// Of which cluster.
+        cluster: String,
+        /// Node id.
+        broker: i32,
+        /// How long; absent: until a step brings it back.
+        lasts: Option<Span>,
+    },
     /// A broker comes back.
-    StartBroker { cluster: String, broker: i32 },
+    StartBroker {
+        /// Of which cluster.
+        cluster: String,
+        /// Node id.
+        broker: i32,
+    },
     /// A fault of a cluster.
-    Inject { cluster: String, fault: Fault, lasts: Option<Span> },
+    Inject {
+        /// Which.
+        cluster: String,
+        /// What.
+        fault: Fault,
+        /// How long.
+        lasts: Option<Span>,
+    },
     /// An instance of the gateway dies.
-    KillGateway { instance: usize, lasts: Option<Span> },
-    /// Instances are restarted, with a route that points elsewhere.
-    RestartGateway { instance: Option<usize>, edit: Option<(String, String)>, down: Span },
+    KillGateway {
+        /// Which, from 1 on.
+        instance: usize,
+        /// How long; absent: for good.
+        lasts: Option<Span>,
+    },
+    /// Instances are restarted.
+    RestartGateway {
+        /// Which; absent: all.
+        instance: Option<usize>,
+        /// A route and the domain that the file names for it now.
+        edit: Option<(String, String)>,
+        /// How long nothing listens.
+        down: Span,
+    },
     /// A route is fenced.
-    Fence { route: String, mode: FenceMode, instance: Option<usize> },
-    /// A route is unfenced.
-    Unfence { route: String, instance: Option<usize> },
-    /// A route is repointed.
-    Switchover {
+    Fence {
+        /// Which.
         route: String,
-        to: String,
-        fence: Option<FenceMode>,
-        drain: Option<Duration>,
+        /// How.
+        mode: FenceMode,
+        /// On which instance; absent: on all.
         instance: Option<usize>,
     },
-    /// Mirror topics are promoted; empty: all.
-    Promote { topics: Vec<String> },
-    /// Mirror topics are made writable at once; empty: all.
-    Failover { topics: Vec<String> },
+    /// A route is unfenced.
+    Unfence {
+        /// Which.
+        route: String,
+        /// On which instance; absent: on all.
+        instance: Option<usize>,
+    },
+    /// A route is repointed.
+    Switchover {
+        /// Which.
+        route: String,
+        /// To which domain.
+        to: String,
+        /// Fenced meanwhile.
+        fence: Option<FenceMode>,
+        /// How long requests in flight may take.
+        drain: Option<Duration>,
+        /// On which instance; absent: on all.
+        instance: Option<usize>,
+    },
+    /// Mirror topics are promoted.
+    Promote {
+        /// Which; none: all.
+        topics: Vec<String>,
+    },
+    /// Mirror topics are made writable at once.
+    Failover {
+        /// Which; none: all.
+        topics: Vec<String>,
+    },
     /// The mirror turns round.
     ReverseMirror,
     /// The operator waits.
-    Await { what: Condition, at_most: Duration },
+    Await {
+        /// For what.
+        what: Condition,
+        /// How long at most.
+        at_most: Duration,
+    },
     /// Consumers stop polling.
-    StallConsumer { consumer: String, lasts: Span },
+    StallConsumer {
+        /// Name of the consumers.
+        consumer: String,
+        /// How long.
+        lasts: Span,
+    },
 }
 
 /// What an operator waits for.

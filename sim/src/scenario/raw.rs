@@ -325,6 +325,7 @@ pub(super) struct Step {
 pub(super) struct Empty {}
 
 /// A link and for how long.
+#[expect(clippy::struct_field_names, reason = "named as in the file")]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Between {
@@ -364,6 +365,7 @@ pub(super) struct Slow {
 }
 
 /// A broker.
+#[expect(clippy::struct_field_names, reason = "named as in the file")]
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Broker {

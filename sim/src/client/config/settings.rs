@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kafka_protocol::protocol::StrBytes;
+
 use super::{Library, Properties, PropertyError};
 
 /// Waits that grow: `initial · factor^attempt`, drawn between `1 − below` and `1 + above`, at most `max`.
@@ -26,6 +28,9 @@ impl Backoff {
     }
 }
 
+/// What a consumer of Java may have in flight to one broker.
+const IN_FLIGHT_MAX_JAVA_CONSUMER: usize = 100;
+
 /// `metadata.recovery.strategy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecoveryStrategy {
@@ -40,7 +45,7 @@ pub enum RecoveryStrategy {
 pub(in super::super) struct CommonSettings {
     pub(in super::super) library: Library,
     pub(in super::super) bootstrap: Vec<(String, u16)>,
-    pub(in super::super) client_id: String,
+    pub(in super::super) client_id: StrBytes,
     pub(in super::super) reconnect: Backoff,
     pub(in super::super) setup_timeout: Backoff,
     pub(in super::super) idle_max: Option<Duration>,
@@ -144,6 +149,8 @@ pub struct ConsumerSettings {
     pub(in super::super) partition_fetch_bytes_max: i32,
     pub(in super::super) poll_records_max: usize,
     pub(in super::super) client_rack: String,
+    /// Whether asking for a topic may create it.
+    pub(in super::super) auto_create: bool,
 }
 
 fn bootstrap(text: &str) -> Result<Vec<(String, u16)>, PropertyError> {
@@ -222,7 +229,7 @@ impl CommonSettings {
         Ok(Self {
             library: properties.library,
             bootstrap: bootstrap(properties.text("bootstrap.servers"))?,
-            client_id: properties.text("client.id").to_owned(),
+            client_id: StrBytes::from_string(properties.text("client.id").to_owned()),
             reconnect: Backoff {
                 initial: reconnect_initial,
                 max: reconnect_max.max(reconnect_initial),
@@ -359,7 +366,10 @@ impl ConsumerSettings {
     /// Settings of a consumer, checked against each other as the library does at its start.
     pub fn new(properties: &Properties) -> Result<Self, PropertyError> {
         let java = properties.library == Library::Java;
-        let common = CommonSettings::new(properties)?;
+        let mut common = CommonSettings::new(properties)?;
+        if java {
+            common.in_flight_max = IN_FLIGHT_MAX_JAVA_CONSUMER;
+        }
         let group_id = properties.optional("group.id");
         let int = |name: &str| i32::try_from(properties.int(name)).unwrap_or(i32::MAX);
         let consumer = properties.text("group.protocol").eq_ignore_ascii_case("consumer");
@@ -400,6 +410,7 @@ impl ConsumerSettings {
             partition_fetch_bytes_max: int("max.partition.fetch.bytes"),
             poll_records_max: if java { properties.size("max.poll.records") } else { usize::MAX },
             client_rack: properties.text("client.rack").to_owned(),
+            auto_create: properties.flag("allow.auto.create.topics"),
             common,
         })
     }

@@ -19,7 +19,8 @@ fn catalogues_have_each_name_once_and_sorted_and_their_defaults_pass_their_own_c
             let both = pair[0].roles.0 && pair[1].roles.0 || pair[0].roles.1 && pair[1].roles.1;
             assert!(!(twice && both), "`{}` stands twice", pair[0].name);
         }
-        for property in library.properties().iter().filter(|property| property.default != "") {
+        for property in library.properties().iter().filter(|property| !property.default.is_empty())
+        {
             assert_eq!(check(property, property.default), Ok(()), "{}", property.name);
         }
     }

@@ -48,6 +48,7 @@ enum Phase {
 
 /// Membership in a classic group.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Classic {
     phase: Phase,
     member_id: StrBytes,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use kafka_protocol::{
     ResponseError,
     messages::{
-        ApiKey, FetchRequest, FetchResponse, TopicName,
+        ApiKey, FetchRequest, FetchResponse,
         fetch_request::{FetchPartition, FetchTopic, ForgottenTopic},
         fetch_response::PartitionData,
     },
@@ -83,7 +83,7 @@ impl Consumer {
 
     /// The leader epoch that requests carry.
     pub(super) fn current_epoch(&self, node: NodeId, epoch: Option<i32>) -> i32 {
-        let none = match self.library() {
+        let without = match self.library() {
             Library::Java => -1,
             Library::Librdkafka => {
                 let offered = self.base.network.offered(node);
@@ -91,7 +91,7 @@ impl Consumer {
                 if newest >= METADATA_WITH_EPOCHS { 0 } else { -1 }
             }
         };
-        epoch.unwrap_or(none)
+        epoch.unwrap_or(without)
     }
 
     fn fetch_from(&mut self, now: Time, node: NodeId, wanted: BTreeMap<TopicPartition, Wanted>) {

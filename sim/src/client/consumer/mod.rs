@@ -132,6 +132,7 @@ impl Consumer {
         let mut base = Base::new(settings.common.clone(), seed, name);
         let topics: BTreeSet<TopicName> = topics.into_iter().collect();
         base.metadata.set_topics(&topics);
+        base.metadata.allow_auto_create(settings.auto_create);
         let mut random = crate::random::stream(seed, "client-consumer", name);
         let group = match (&settings.group_id, settings.group_protocol) {
             (None, _) => Group::None,

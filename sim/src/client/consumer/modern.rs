@@ -35,6 +35,7 @@ const LEAVE_STATIC: i32 = -2;
 
 /// Membership in a group of KIP-848.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Modern {
     member_id: StrBytes,
     epoch: i32,

@@ -74,7 +74,7 @@ impl Producer {
                 Some(_) => queue.first_outstanding() == Some(batch.id),
                 None => {
                     let stale = queue.sequences.producer != self.identity.current;
-                    !queue.sequences.unresolved && !(stale && queue.has_outstanding())
+                    !(queue.sequences.unresolved || stale && queue.has_outstanding())
                 }
             },
             // Before something is sent again, everything in flight is waited for.
@@ -229,8 +229,8 @@ impl Producer {
         match self.base.library() {
             Library::Java => self.resolve_sequences(),
             Library::Librdkafka => {
-                let in_flight = self.queues.iter().any(|queue| !queue.in_flight.is_empty());
-                if self.identity.draining && !in_flight {
+                let in_flight = |queue: &Queue| !queue.in_flight.is_empty();
+                if self.identity.draining && !self.queues.iter().any(in_flight) {
                     self.identity.draining = false;
                     self.identity.rewrite = (0..self.queues.len()).collect();
                 }

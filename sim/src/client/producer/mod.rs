@@ -75,6 +75,8 @@ struct Waiting {
     number: u64,
     send: Send,
     since: Time,
+    /// The topic was known: it is room that it waits for.
+    wants_room: bool,
 }
 
 /// Partitions of one topic.
@@ -98,7 +100,6 @@ pub struct Producer {
     waiting: VecDeque<Waiting>,
     /// When the first of those that wait began to block the application.
     blocked_since: Option<Time>,
-    metadata_seen: u64,
     buffered_bytes: usize,
     buffered_records: usize,
     next_number: u64,
@@ -132,7 +133,6 @@ impl Producer {
             active: BTreeSet::new(),
             waiting: VecDeque::new(),
             blocked_since: None,
-            metadata_seen: 0,
             buffered_bytes: 0,
             buffered_records: 0,
             next_number: 0,
@@ -244,7 +244,7 @@ impl Producer {
         if self.waiting.is_empty() {
             self.blocked_since = Some(now);
         }
-        self.waiting.push_back(Waiting { number, send, since: now });
+        self.waiting.push_back(Waiting { number, send, since: now, wants_room: false });
         true
     }
 
@@ -290,7 +290,10 @@ impl Producer {
     /// The queue that a record belongs to.
     fn choose(&mut self, now: Time, send: &Send, partitions: usize) -> usize {
         let library = self.base.library();
-        let topic = self.topics.entry(send.topic.clone()).or_default();
+        if !self.topics.contains_key(&send.topic) {
+            self.topics.insert(send.topic.clone(), TopicQueues::default());
+        }
+        let topic = self.topics.get_mut(&send.topic).expect("it is there now");
         let asked = send.partition.and_then(|index| usize::try_from(index).ok());
         let index = if let Some(asked) = asked {
             asked
@@ -350,8 +353,7 @@ impl Producer {
             transaction.joined(place);
         }
         if java {
-            let topic = self.queues[place].topic.clone();
-            let topic = self.topics.get_mut(&topic).expect("it has this queue");
+            let topic = self.topics.get_mut(&self.queues[place].topic).expect("it has this queue");
             topic.sticky.appended(bytes, self.settings.batch_bytes, is_first || woke);
         }
         if woke { Queued::Woke } else { Queued::Appended }
@@ -408,15 +410,16 @@ impl Producer {
 
     /// Queues what waited for metadata or room, and fails what has waited too long.
     fn admit_waiting(&mut self, now: Time) {
-        while let Some(first) = self.waiting.front() {
+        while let Some(first) = self.waiting.front_mut() {
+            first.wants_room |= self.base.metadata.topic(&first.send.topic).is_some();
+            let wants_room = first.wants_room;
             let (number, send, since) = (first.number, first.send.clone(), first.since);
             let reason = match self.try_queue(now, number, &send) {
                 Queued::Appended | Queued::Woke => None,
                 Queued::Failed(reason) => Some(reason),
                 Queued::Wait if self.waiting_is_over(now, since, &send.topic) => {
-                    let known = self.base.metadata.topic(&send.topic).is_some();
                     Some(match self.base.library() {
-                        Library::Java if known => FailureReason::BufferFull,
+                        Library::Java if wants_room => FailureReason::BufferFull,
                         Library::Librdkafka if self.base.metadata.error(&send.topic).is_none() => {
                             FailureReason::DeliveryTimeout
                         }

@@ -51,7 +51,15 @@ impl Producer {
         }
         let is_over =
             |this: &Self, batch: &Batch| this.expires_at(batch).is_some_and(|at| at <= now);
-        for at in self.active.iter().copied().collect::<Vec<_>>() {
+        let any_over = |at: &usize| {
+            let queue = &self.queues[*at];
+            let mut oldest =
+                queue.batches.front().into_iter().chain(queue.in_flight.values().next());
+            oldest.any(|batch| is_over(self, batch))
+        };
+        // Nothing is allocated when nothing is over, which is nearly always.
+        let due: Vec<usize> = self.active.iter().copied().filter(any_over).collect();
+        for at in due {
             while self.expires_in_flight()
                 && let Some(batch) = self.queues[at].in_flight.values().next()
                 && is_over(self, batch)
@@ -137,22 +145,24 @@ impl Producer {
             return false;
         }
         let mut nodes: Vec<(NodeId, usize)> = Vec::new();
-        for at in self.active.iter().copied().collect::<Vec<_>>() {
+        let mut leaderless = false;
+        for at in self.active.iter().copied() {
             let queue = &self.queues[at];
             let Some(batch) = queue.batches.front() else { continue };
             let leader = self.base.leader(&queue.topic, queue.partition);
-            if leader.is_none() {
-                self.base.metadata.request_update();
+            let Some((node, _)) = leader else {
+                leaderless = true;
                 continue;
-            }
-            let moved = batch.attempts > 0 && batch.leader != leader && batch.leader.is_some();
-            let ready = self.ready_at(queue, batch) <= now || moved;
-            if ready
-                && self.may_drain(at, queue, batch)
-                && let Some((node, _)) = leader
-            {
+            };
+            // What was refused need not wait once there is somebody else to send it to.
+            let moved = batch.attempts > 0 && batch.leader.is_some() && batch.leader != leader;
+            let ready = moved || self.ready_at(queue, batch) <= now;
+            if ready && self.may_drain(at, queue, batch) {
                 nodes.push((node, at));
             }
+        }
+        if leaderless {
+            self.base.metadata.request_update();
         }
         nodes.sort_unstable();
         let mut sent = false;

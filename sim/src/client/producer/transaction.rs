@@ -75,12 +75,13 @@ pub(super) enum Step {
 /// Offsets of a group that are to be committed with the transaction.
 struct Offsets {
     group: String,
-    offsets: Vec<(TopicPartition, i64)>,
+    next: Vec<(TopicPartition, i64)>,
     /// The coordinator knows that the group takes part.
     added: bool,
 }
 
 /// The transactional side of a producer.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Transaction {
     id: TransactionalId,
     pub(super) phase: Phase,
@@ -193,7 +194,7 @@ impl Producer {
                 self.drop_unsent();
             }
             (Command::SendOffsets { group, offsets }, Phase::Open) => {
-                transaction.offsets.push_back(Offsets { group, offsets, added: false });
+                transaction.offsets.push_back(Offsets { group, next: offsets, added: false });
             }
             // What cannot be done now the library refuses; nothing changes.
             (_, Phase::Failed(error)) => self.tell_failed(error, true),
@@ -386,7 +387,7 @@ impl Producer {
         let version_2 = self.transaction().version_2;
         let Some(first) = self.transaction().offsets.front() else { return };
         let (group, added) = (first.group.clone(), first.added);
-        let offsets = first.offsets.clone();
+        let offsets = first.next.clone();
         let group_id = GroupId(StrBytes::from_string(group.clone()));
         if !added && !version_2 {
             let Some(node) = self.coordinator_node() else { return };

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use kafka_protocol::messages::ApiKey;
+
 use super::{
     super::{Command, Event, Library, ResetCause, record::Numbered},
     world::{Route, World},
@@ -116,6 +118,158 @@ fn a_cut_below_the_session_timeout_costs_no_rebalance_and_one_above_it_does() {
             world.run(30 * SECOND);
             let assigned = world.seen(client).filter(|it| matches!(it, Event::Assigned { .. }));
             assert_eq!(assigned.count(), expected, "{library:?} {seconds} s");
+        }
+    }
+}
+
+/// Partitions of the assignments that a client has seen, in order.
+fn assignments(world: &World, client: usize) -> Vec<usize> {
+    let sizes = world.seen(client).filter_map(|it| match it {
+        Event::Assigned { partitions } => Some(partitions.len()),
+        _ => None,
+    });
+    sizes.collect()
+}
+
+#[test]
+fn a_static_member_that_is_restarted_in_time_disturbs_nobody() {
+    for library in BOTH {
+        let mut world = World::new(&[1], &[("num.partitions", "4")]);
+        written(&mut world, 10);
+        let named = |name: &str| format!("{EARLIEST}group.instance.id={name}");
+        let first = world.consumer(library, "one", &named("a"));
+        let second = world.consumer(library, "two", &named("b"));
+        world.run(15 * SECOND);
+        let before = assignments(&world, second);
+        world.command(first, Command::Close);
+        world.run(10 * SECOND);
+        let again = world.consumer(library, "one-again", &named("a"));
+        world.run(15 * SECOND);
+        assert_eq!(assignments(&world, second), before, "{library:?}");
+        assert_eq!(assignments(&world, again), [2], "{library:?}");
+        assert_eq!(consumed(&world, &[first, second, again]), once_each(10), "{library:?}");
+    }
+}
+
+#[test]
+fn a_dynamic_member_that_leaves_gives_its_partitions_to_the_others_at_once() {
+    for library in BOTH {
+        for protocol in ["classic", "consumer"] {
+            let mut world = World::new(&[1], &[("num.partitions", "4")]);
+            written(&mut world, 1);
+            let properties = format!("{EARLIEST}group.protocol={protocol}");
+            let first = world.consumer(library, "one", &properties);
+            let second = world.consumer(library, "two", &properties);
+            world.run(20 * SECOND);
+            world.command(first, Command::Close);
+            world.run(10 * SECOND);
+            let held = world.held(second);
+            assert_eq!(held, 4, "{library:?} {protocol}");
+        }
+    }
+}
+
+#[test]
+fn cooperative_members_keep_what_does_not_move() {
+    let strategy = "partition.assignment.strategy=";
+    for (library, name) in [
+        (Library::Java, "org.apache.kafka.clients.consumer.CooperativeStickyAssignor"),
+        (Library::Librdkafka, "cooperative-sticky"),
+    ] {
+        let mut world = World::new(&[1], &[("num.partitions", "4")]);
+        written(&mut world, 1);
+        let properties = format!("{EARLIEST}{strategy}{name}");
+        let first = world.consumer(library, "one", &properties);
+        world.run(10 * SECOND);
+        assert_eq!(world.held(first), 4);
+        let second = world.consumer(library, "two", &properties);
+        world.run(30 * SECOND);
+        assert_eq!((world.held(first), world.held(second)), (2, 2), "{library:?}");
+        let revoked = world.seen(first).filter_map(|it| match it {
+            Event::Revoked { partitions } => Some(partitions.len()),
+            _ => None,
+        });
+        assert_eq!(revoked.collect::<Vec<_>>(), [2], "{library:?} gives up only what moves");
+    }
+}
+
+#[test]
+fn an_application_that_does_not_poll_loses_its_partitions_and_gets_them_back_when_it_does() {
+    for library in BOTH {
+        for protocol in ["classic", "consumer"] {
+            let mut world = World::new(&[1], &[]);
+            let producer = written(&mut world, 1);
+            let properties = format!("{EARLIEST}group.protocol={protocol}");
+            let client = world.consumer(library, "one", &properties);
+            world.run(10 * SECOND);
+            world.command(client, Command::Pause);
+            world.run(299 * SECOND);
+            assert!(!world.seen(client).any(|it| *it == Event::PollIntervalExceeded));
+            world.run(2 * SECOND);
+            let told = world.seen(client).any(|it| *it == Event::PollIntervalExceeded);
+            assert!(told, "{library:?} {protocol}");
+            world.send(producer, "orders");
+            world.command(client, Command::Resume);
+            world.run(10 * SECOND);
+            assert_eq!(consumed(&world, &[client]).len(), 2, "{library:?} {protocol}");
+        }
+    }
+}
+
+#[test]
+fn fetches_go_on_within_a_session_in_java_and_are_complete_each_time_in_librdkafka() {
+    for (library, partitions) in [(Library::Java, 0), (Library::Librdkafka, 1)] {
+        let mut world = World::new(&[1], &[]);
+        written(&mut world, 1);
+        let client = world.consumer(library, "one", EARLIEST);
+        world.run(20 * SECOND);
+        assert_eq!(world.last_fetch_partitions(client), Some(partitions), "{library:?}");
+    }
+}
+
+/// What an idle consumer costs a broker, and a rehearsal.
+#[test]
+fn an_idle_consumer_fetches_twice_a_second_and_beats_every_three() {
+    for library in BOTH {
+        let mut world = World::new(&[1], &[]);
+        written(&mut world, 1);
+        let client = world.consumer(library, "one", EARLIEST);
+        world.run(10 * SECOND);
+        let fetches = world.requests(client, ApiKey::Fetch);
+        let heartbeats = world.requests(client, ApiKey::Heartbeat);
+        world.run(60 * SECOND);
+        let fetches = world.requests(client, ApiKey::Fetch) - fetches;
+        let heartbeats = world.requests(client, ApiKey::Heartbeat) - heartbeats;
+        assert!((115..=120).contains(&fetches), "{library:?}: {fetches}");
+        assert!((19..=20).contains(&heartbeats), "{library:?}: {heartbeats}");
+    }
+}
+
+/// Connections that are closed when they are idle, metadata that ages: none of it stops a client.
+#[test]
+fn clients_go_on_for_hours() {
+    for library in BOTH {
+        for protocol in ["classic", "consumer"] {
+            let mut world = World::new(&[1], &[]);
+            let producer = written(&mut world, 1);
+            let properties = format!("{EARLIEST}group.protocol={protocol}");
+            let client = world.consumer(library, "one", &properties);
+            for hour in 1..=3 {
+                world.run(3600 * SECOND);
+                let before = world.requests(client, ApiKey::Fetch);
+                world.send(producer, "orders");
+                world.run(60 * SECOND);
+                let fetches = world.requests(client, ApiKey::Fetch) - before;
+                assert!(
+                    (100..130).contains(&fetches),
+                    "{library:?} {protocol}: {fetches} in hour {hour}"
+                );
+                assert_eq!(
+                    consumed(&world, &[client]),
+                    once_each(1 + hour),
+                    "{library:?} {protocol}"
+                );
+            }
         }
     }
 }

@@ -5,7 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use kafka_protocol::ResponseError;
 
 use super::{
-    super::{Event, Library, ResetCause, record::Numbered},
+    super::{
+        Event, FailureReason, Library, ResetCause,
+        batch::{self, Author, NewRecord},
+        record::Numbered,
+    },
+    view::View,
     world::World,
 };
 
@@ -128,6 +133,98 @@ fn records_whose_sequences_the_other_producer_has_used_are_acknowledged_and_lost
     assert_eq!(lost, 5, "the last five batches are remembered, and their repetition is dropped");
 }
 
+/// A batch of the first producer id, as another producer of the second cluster would write it.
+fn written_by_another(world: &mut World, epoch: i16, sequence: i32, count: u64) {
+    let author = Author {
+        producer_id: 0,
+        producer_epoch: epoch,
+        base_sequence: sequence,
+        transactional: false,
+    };
+    let records: Vec<_> = (0..count)
+        .map(|number| NewRecord {
+            timestamp_ms: world.now.ms(),
+            key: None,
+            value: Numbered { producer: "native", number },
+            value_bytes_min: 0,
+        })
+        .collect();
+    let records = batch::encode(author, records.into_iter(), 0);
+    assert_eq!(world.produce(1, records), 0, "the other producer's batch is taken");
+}
+
+/// A producer with the first id on the first cluster, and a batch of the same id on the second at epoch 3.
+fn higher_epoch(library: Library, count: u64) -> (World, usize) {
+    let mut world = World::new(&[1, 1], &[]);
+    world.leader_on(1, "orders", 1);
+    written_by_another(&mut world, 3, 0, count);
+    let client = world.producer(library, "mover", "enable.idempotence=true");
+    send_each(&mut world, client, 40, SECOND / 20);
+    world.run(2 * SECOND);
+    world.move_to(1);
+    send_each(&mut world, client, 60, SECOND / 20);
+    world.run(10 * SECOND);
+    (world, client)
+}
+
+fn refused(world: &World, client: usize, error: ResponseError) -> usize {
+    let reason = FailureReason::Broker(error);
+    let is = |it: &&Event| matches!(it, Event::Failed { reason: r, .. } if *r == reason);
+    world.seen(client).filter(is).count()
+}
+
+/// Table 1: the same id at epoch 3 on the second cluster.
+#[test]
+fn a_higher_epoch_of_the_same_id_fails_records_until_the_own_epoch_has_passed_it() {
+    let (mut world, client) = higher_epoch(Library::Java, 7);
+    let failed = refused(&world, client, ResponseError::InvalidProducerEpoch);
+    assert!(failed > 0, "what is in flight fails, visibly");
+    assert!(saw(&world, client, &Event::EpochBumped { producer_id: 0, epoch: 4 }));
+    assert!(!saw(&world, client, &Event::EpochBumped { producer_id: 0, epoch: 5 }));
+    assert_eq!(acknowledged(&world, client) + failed, 100);
+    assert_eq!(written(&mut world, "mover").len() + 40, acknowledged(&world, client));
+}
+
+/// Table 1: the same with librdkafka, whose first batch at epoch 3 is taken for the other's.
+#[test]
+fn librdkafka_loses_a_record_when_its_epoch_reaches_the_other_one() {
+    let (mut world, client) = higher_epoch(Library::Librdkafka, 1);
+    assert!(refused(&world, client, ResponseError::InvalidProducerEpoch) > 0);
+    assert!(saw(&world, client, &Event::EpochBumped { producer_id: 0, epoch: 3 }));
+    let lost = acknowledged(&world, client) - 40 - written(&mut world, "mover").len();
+    assert_eq!(lost, 1, "acknowledged with the offset of the other's record");
+}
+
+/// Table 1: two producers with one id, both alive on the second cluster.
+#[test]
+fn two_live_producers_with_one_id_fence_each_other_and_lose_records_silently() {
+    let mut world = World::new(&[1, 1], &[]);
+    world.move_to(1);
+    let native = world.producer(Library::Java, "native", "");
+    send_each(&mut world, native, 10, SECOND / 20);
+    world.run(SECOND);
+    world.move_to(0);
+    let mover = world.producer(Library::Java, "mover", "");
+    send_each(&mut world, mover, 40, SECOND / 20);
+    world.run(SECOND);
+    world.move_to(1);
+    for _ in 0..400 {
+        world.send(native, "orders");
+        world.run(SECOND / 40);
+        world.send(mover, "orders");
+        world.run(SECOND / 40);
+    }
+    world.run(10 * SECOND);
+    let bumps =
+        |client| world.seen(client).filter(|it| matches!(it, Event::EpochBumped { .. })).count();
+    assert!(bumps(native) > 0 && bumps(mover) > 0, "{} and {} bumps", bumps(native), bumps(mover));
+    let of_native = acknowledged(&world, native);
+    let of_mover = acknowledged(&world, mover) - 40;
+    let lost = of_native - written(&mut world, "native").len()
+        + (of_mover - written(&mut world, "mover").len());
+    assert!(lost > 0, "{of_native} and {of_mover} were acknowledged");
+}
+
 fn consumed(world: &World, client: usize) -> Vec<u64> {
     let values = world.seen(client).filter_map(|event| match event {
         Event::Consumed { value, .. } => Numbered::decode(value).map(|it| it.number),
@@ -207,5 +304,79 @@ fn a_moved_member_of_a_modern_group_is_dead() {
     for library in BOTH {
         let (world, client) = moved_consumer(library, "group.protocol=consumer", 5, 5);
         assert!(saw(&world, client, &Event::Fatal { error: ResponseError::GroupIdNotFound }));
+    }
+}
+
+/// A consumer of a second cluster that knows the group's offsets: what it read there, in order.
+fn synchronised(library: Library, properties: &str, view: View) -> (World, usize, Vec<i64>) {
+    let mut world = World::new(&[1, 1], &[]);
+    world.view = view;
+    world.move_to(1);
+    let second = world.producer(Library::Java, "second", "");
+    send_each(&mut world, second, 50, SECOND / 50);
+    world.run(SECOND);
+    world.commit_for(1, "g", 25);
+    world.move_to(0);
+    let first = world.producer(Library::Java, "first", "");
+    send_each(&mut world, first, 30, SECOND / 50);
+    world.commit_for(0, "g", 0);
+    let client = world.consumer(library, "one", &format!("group.id=g\n{properties}"));
+    world.run(15 * SECOND);
+    assert_eq!(consumed(&world, client).len(), 30, "{library:?}");
+    world.move_to(1);
+    world.run(30 * SECOND);
+    let offsets = world.seen(client).filter_map(|it| match it {
+        Event::Consumed { offset, .. } => Some(*offset),
+        _ => None,
+    });
+    let offsets = offsets.skip(30).collect();
+    (world, client, offsets)
+}
+
+/// Table 4 (a): offsets were synchronised, a little behind.
+#[test]
+fn a_moved_classic_member_with_synchronised_offsets_repeats_and_misses_nothing() {
+    for library in BOTH {
+        for policy in ["earliest", "latest"] {
+            let properties = format!("auto.offset.reset={policy}");
+            let (world, client, offsets) = synchronised(library, &properties, View::default());
+            let assigned = world.seen(client).filter(|it| matches!(it, Event::Assigned { .. }));
+            assert_eq!(assigned.count(), 2, "{library:?}: one rebalance");
+            // From memory, if there is time before the next heartbeat, then from the synchronised offset: only repeats.
+            let (memory, committed) = offsets.split_at(offsets.len() - 25);
+            assert!(memory.is_empty() || memory == (30..50).collect::<Vec<i64>>(), "{memory:?}");
+            assert_eq!(committed, (25..50).collect::<Vec<i64>>(), "{library:?} {policy}");
+        }
+    }
+}
+
+/// Table 4, mitigation: the group that is not there is told as a member that is not.
+#[test]
+fn a_modern_member_that_is_told_that_it_is_unknown_joins_again() {
+    for library in BOTH {
+        let view = View { unknown_member_for_unknown_group: true, ..View::default() };
+        let properties = "group.protocol=consumer\nauto.offset.reset=earliest";
+        let (world, client, offsets) = synchronised(library, properties, view);
+        let fatal = world.seen(client).any(|it| matches!(it, Event::Fatal { .. }));
+        assert!(!fatal, "{library:?}");
+        assert!(offsets.contains(&49), "{library:?} reads on: {offsets:?}");
+    }
+}
+
+/// Table 7: both go on, and say that the cluster is another one.
+#[test]
+fn another_cluster_id_is_noticed_and_nothing_more() {
+    for library in BOTH {
+        let mut world = World::new(&[1, 1], &[]);
+        let client = world.producer(library, "app", "");
+        send_each(&mut world, client, 5, SECOND / 10);
+        world.move_to(1);
+        send_each(&mut world, client, 5, SECOND / 10);
+        world.run(5 * SECOND);
+        assert_eq!(acknowledged(&world, client), 10, "{library:?}");
+        // A client of Java that started again from its bootstrap servers has forgotten the former id.
+        let noticed = world.seen(client).any(|it| matches!(it, Event::ClusterIdChanged { .. }));
+        let forgot = world.seen(client).any(|it| *it == Event::Rebootstrapped);
+        assert!(noticed || (forgot && library == Library::Java), "{library:?}");
     }
 }

@@ -8,12 +8,23 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::{
+    messages::{
+        ApiKey, CreateTopicsRequest, FetchRequest, GroupId, OffsetCommitRequest, ProduceRequest,
+        RequestHeader, ResponseHeader, TopicName,
+        create_topics_request::{CreatableReplicaAssignment, CreatableTopic},
+        offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
+        produce_request::{PartitionProduceData, TopicProduceData},
+    },
+    protocol::{Decodable, Encodable, HeaderVersion, Request, decode_request_header_from_buffer},
+};
 
 use super::super::{
     Command, ConnectionId, Consumer, ConsumerSettings, Event, Input, Library, Output, Producer,
     ProducerSettings, Properties, Role, Send,
 };
+use super::view::{Pending, View};
 use crate::cluster::{self, BrokerSpec, Cluster, ClusterSpec, Time};
 
 /// One way, between any two hosts.
@@ -69,6 +80,7 @@ struct Link {
     address: (String, u16),
     /// Cluster and connection there, once the dial has arrived.
     peer: Option<(usize, cluster::ConnectionId)>,
+    pending: Pending,
 }
 
 enum Delivery {
@@ -94,6 +106,10 @@ pub(super) struct World {
     pub(super) events: Vec<(Time, usize, Event)>,
     /// Dials, by client.
     pub(super) dials: BTreeMap<usize, usize>,
+    requests: BTreeMap<(usize, i16), usize>,
+    last_fetches: BTreeMap<usize, Bytes>,
+    /// What clients do not get to see.
+    pub(super) view: View,
     wakes: BTreeMap<Time, usize>,
 }
 
@@ -106,10 +122,8 @@ impl World {
             let mut spec = ClusterSpec::new(&format!("cluster-{at}"), 7, "kafka", 1..=*count);
             spec.settings =
                 settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-            if at == 0 {
-                for BrokerSpec { id, host, port, .. } in &spec.brokers {
-                    routes.insert((host.clone(), *port), Route::To(0, *id));
-                }
+            for BrokerSpec { host, port, .. } in &spec.brokers {
+                routes.insert((host.clone(), *port), Route::To(0, i32::from(*port)));
             }
             clusters.push(Cluster::new(spec));
         }
@@ -124,6 +138,9 @@ impl World {
             next_delivery: 0,
             events: Vec::new(),
             dials: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            last_fetches: BTreeMap::new(),
+            view: View::default(),
             wakes: BTreeMap::new(),
         }
     }
@@ -141,7 +158,7 @@ impl World {
         let text = format!("bootstrap.servers=kafka:1\n{properties}");
         let properties = Properties::parse(library, Role::Consumer, &text).expect("properties");
         let settings = ConsumerSettings::new(&properties).expect("settings");
-        let topic = kafka_protocol::messages::TopicName("orders".into());
+        let topic = TopicName("orders".into());
         self.add(Machine::Consumer(Consumer::new(name, 7, settings, [topic])))
     }
 
@@ -150,13 +167,6 @@ impl World {
         let client = self.clients.len() - 1;
         self.input(client, Input::Time);
         client
-    }
-
-    pub(super) fn get_producer(&self, client: usize) -> &Producer {
-        match &self.clients[client] {
-            Machine::Producer(producer) => producer,
-            Machine::Consumer(_) => panic!("client {client} is a consumer"),
-        }
     }
 
     /// What of a client has been seen so far.
@@ -182,9 +192,116 @@ impl World {
         self.input(client, Input::Command(command));
     }
 
+    /// How many partitions a consumer holds.
+    pub(super) fn held(&self, client: usize) -> usize {
+        match &self.clients[client] {
+            Machine::Consumer(consumer) => consumer.positions().count(),
+            Machine::Producer(_) => 0,
+        }
+    }
+
+    /// How many partitions the last fetch of a client named.
+    pub(super) fn last_fetch_partitions(&self, client: usize) -> Option<usize> {
+        let mut frame = self.last_fetches.get(&client)?.clone();
+        let header = decode_request_header_from_buffer(&mut frame).ok()?;
+        let request = FetchRequest::decode(&mut frame, header.request_api_version).ok()?;
+        Some(request.topics.iter().map(|topic| topic.partitions.len()).sum())
+    }
+
+    /// How many requests of an API have arrived from a client.
+    pub(super) fn requests(&self, client: usize, key: ApiKey) -> usize {
+        self.requests.get(&(client, key as i16)).copied().unwrap_or(0)
+    }
+
+    /// Closes all clients that there are.
+    pub(super) fn close_clients(&mut self) {
+        for client in 0..self.clients.len() {
+            self.command(client, Command::Close);
+        }
+        self.run(Duration::from_secs(1));
+    }
+
+    /// Creates a topic of one partition whose leader is this broker.
+    pub(super) fn leader_on(&mut self, cluster: usize, topic: &str, broker: i32) {
+        let assignment = CreatableReplicaAssignment::default()
+            .with_partition_index(0)
+            .with_broker_ids(vec![broker.into()]);
+        let topic = CreatableTopic::default()
+            .with_name(TopicName(topic.to_owned().into()))
+            .with_num_partitions(-1)
+            .with_replication_factor(-1)
+            .with_assignments(vec![assignment]);
+        let request =
+            CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
+        let response = self.ask(cluster, 1, &request, 7);
+        assert_eq!(response.topics[0].error_code, 0, "the topic is created");
+    }
+
+    /// Commits an offset of `orders` for a group without members, as a synchronisation of offsets does.
+    pub(super) fn commit_for(&mut self, cluster: usize, group: &str, offset: i64) {
+        let partition = OffsetCommitRequestPartition::default()
+            .with_committed_offset(offset)
+            .with_committed_metadata(Some("".into()));
+        let topic = OffsetCommitRequestTopic::default()
+            .with_name(TopicName("orders".into()))
+            .with_partitions(vec![partition]);
+        let request = OffsetCommitRequest::default()
+            .with_group_id(GroupId(group.to_owned().into()))
+            .with_generation_id_or_member_epoch(-1)
+            .with_topics(vec![topic]);
+        // One of them coordinates the group.
+        let mut brokers = 1..=2;
+        let committed = brokers.any(|broker| {
+            self.ask(cluster, broker, &request, 8).topics[0].partitions[0].error_code == 0
+        });
+        assert!(committed, "somebody coordinates `{group}`");
+    }
+
+    /// Writes records to the first partition of `orders`; what the broker said.
+    pub(super) fn produce(&mut self, cluster: usize, records: Bytes) -> i16 {
+        let partition = PartitionProduceData::default().with_records(Some(records));
+        let topic = TopicProduceData::default()
+            .with_name(TopicName("orders".into()))
+            .with_partition_data(vec![partition]);
+        let request = ProduceRequest::default()
+            .with_acks(1)
+            .with_timeout_ms(30_000)
+            .with_topic_data(vec![topic]);
+        let response = self.ask(cluster, 1, &request, 9);
+        response.responses[0].partition_responses[0].error_code
+    }
+
+    /// Asks a broker something that it answers at once.
+    fn ask<R: Request>(
+        &mut self,
+        cluster: usize,
+        broker: i32,
+        request: &R,
+        version: i16,
+    ) -> R::Response {
+        self.drain_clusters();
+        let now = self.now;
+        let peer = self.clusters[cluster].open(broker, "test").expect("it runs");
+        let header = RequestHeader::default()
+            .with_request_api_key(R::KEY)
+            .with_request_api_version(version)
+            .with_client_id(Some("test".into()));
+        let mut frame = BytesMut::new();
+        header.encode(&mut frame, R::header_version(version)).expect("a header");
+        request.encode(&mut frame, version).expect("a request");
+        self.clusters[cluster].handle_frame(now, peer, frame.freeze());
+        let Some(cluster::Output::Send { frame, .. }) = self.clusters[cluster].poll_output() else {
+            panic!("no answer");
+        };
+        self.clusters[cluster].close(peer);
+        let mut body = frame.slice(4..);
+        ResponseHeader::decode(&mut body, R::Response::header_version(version)).expect("a header");
+        R::Response::decode(&mut body, version).expect("an answer")
+    }
+
     /// Hands over one record without a key.
     pub(super) fn send(&mut self, client: usize, topic: &str) {
-        let topic = kafka_protocol::messages::TopicName(topic.to_owned().into());
+        let topic = TopicName(topic.to_owned().into());
         let send = Send { topic, partition: None, key: None, value_bytes_min: 100 };
         self.command(client, Command::Send(send));
     }
@@ -232,7 +349,16 @@ impl World {
                     let link = self.next_link;
                     self.next_link += 1;
                     let address = (host, port);
-                    self.links.insert(link, Link { client, connection, address, peer: None });
+                    self.links.insert(
+                        link,
+                        Link {
+                            client,
+                            connection,
+                            address,
+                            peer: None,
+                            pending: Pending::default(),
+                        },
+                    );
                     self.later(LATENCY, Delivery::Dial(link));
                 }
                 Output::Send { connection, frame } => {
@@ -274,6 +400,13 @@ impl World {
                     && !self.is_silent(link)
                 {
                     let (cluster, peer) = (*cluster, *peer);
+                    let link = self.links.get_mut(&link).expect("it was just found");
+                    let key = i16::from_be_bytes([frame[0], frame[1]]);
+                    *self.requests.entry((link.client, key)).or_default() += 1;
+                    if key == ApiKey::Fetch as i16 {
+                        self.last_fetches.insert(link.client, frame.clone());
+                    }
+                    link.pending.asked(&frame);
                     self.clusters[cluster].handle_frame(self.now, peer, frame);
                 }
             }
@@ -287,6 +420,8 @@ impl World {
                     && !self.is_silent(link)
                 {
                     let (client, connection) = (*client, *connection);
+                    let link = self.links.get_mut(&link).expect("it was just found");
+                    let frame = link.pending.answered(&mut self.view, frame);
                     self.input(client, Input::Frame(connection, frame));
                 }
             }

@@ -23,7 +23,7 @@
 //! **Cluster Linking** ([`Mode::ClusterLinking`]): mirror topics with the same name, partitions and offsets, batches
 //! copied byte for byte but for the leader epoch, so producer state and transactions go with them. Invariants: until
 //! it is stopped, a mirror is a prefix of its source, and only the link writes to it. Producers are refused as
-//! [`READ_ONLY_ERROR`] says. Groups' offsets are copied as they are, never beyond the mirror's end.
+//! `READ_ONLY_ERROR` says. Groups' offsets are copied as they are, never beyond the mirror's end.
 //!
 //! **MirrorMaker 2** ([`Mode::MirrorMaker`]): a consumer and a producer (without idempotence, as Kafka Connect sets
 //! it), so the copies are ordinary topics with offsets of their own, and a restart copies some records again.

@@ -158,7 +158,7 @@ impl Producing {
         if reason == FailureReason::BufferFull {
             self.record(What::BufferFull);
         }
-        let reason = reason_text(self.library, &reason).into();
+        let reason = reason_text(self.library, reason).into();
         self.record(What::Failed { number, reason });
     }
 }
@@ -230,7 +230,7 @@ impl Application for Producing {
 }
 
 /// Why a record failed, in the library's own words.
-fn reason_text(library: Library, reason: &FailureReason) -> String {
+fn reason_text(library: Library, reason: FailureReason) -> String {
     match (library, reason) {
         (Library::Java, FailureReason::DeliveryTimeout) => {
             "TimeoutException: delivery.timeout.ms has passed since batch creation".to_owned()
