@@ -5,6 +5,7 @@
 //! [`client`] has model clients, as pure as the cluster.
 
 pub mod ask;
+pub mod assess;
 pub mod cli;
 pub mod client;
 pub mod cluster;
@@ -16,4 +17,5 @@ pub mod random;
 pub mod rehearsal;
 pub mod report;
 pub mod scenario;
+pub mod search;
 pub mod serve;

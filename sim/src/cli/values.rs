@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use serde_json::Value;
+
 /// A topic to create: `name:partitions:replication`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TopicArg {
@@ -42,6 +44,28 @@ pub(super) fn setting(text: &str) -> Result<(String, String), Wanted> {
 pub(super) fn user(text: &str) -> Result<User, Wanted> {
     let (name, password) = pair(text, ':').ok_or(Wanted("`user:password`"))?;
     Ok(User { name, password })
+}
+
+/// `path=value`, where the value is YAML.
+pub(super) fn assignment(text: &str) -> Result<(String, Value), Wanted> {
+    const WANTED: Wanted = Wanted("`path=value`, such as `timeline[0].at=30s`");
+    let (path, value) = pair(text, '=').ok_or(WANTED)?;
+    Ok((path, yaml(&value).ok_or(WANTED)?))
+}
+
+/// `path=a,b,c`, where the values are YAML.
+pub(super) fn alternatives(text: &str) -> Result<(String, Vec<Value>), Wanted> {
+    const WANTED: Wanted = Wanted("`path=value,value`, such as `producers[0].rate=10,100`");
+    let (path, values) = pair(text, '=').ok_or(WANTED)?;
+    match yaml(&format!("[{values}]")) {
+        Some(Value::Array(values)) if !values.is_empty() => Ok((path, values)),
+        _ => Err(WANTED),
+    }
+}
+
+/// The value of a YAML text.
+pub(super) fn yaml(text: &str) -> Option<Value> {
+    serde_yaml::from_str(text).ok()
 }
 
 fn pair(text: &str, mark: char) -> Option<(String, String)> {
@@ -116,6 +140,26 @@ mod tests {
         for bad in ["", "1", "1023KiB", "MiB", "5MB", "99999999999GiB", "-1GiB"] {
             assert!(bytes(bad).is_err(), "{bad}");
         }
+    }
+
+    /// A number that became a text, or half of a list, would be refused by the scenario's check.
+    #[test]
+    fn assigned_values_are_yaml() {
+        use serde_json::json;
+        let one = |text| assignment(text).expect(text).1;
+        assert_eq!(one("a.b=5"), json!(5));
+        assert_eq!(one("a=30s..40s"), json!("30s..40s"));
+        assert_eq!(one("a={lost: 0, x: [1, 2]}"), json!({"lost": 0, "x": [1, 2]}));
+        assert_eq!(one("settings={acks=1}"), json!({"acks=1": null}));
+        let (path, values) = alternatives("producers[0].settings.acks=all,1,'1'").expect("values");
+        assert_eq!(path, "producers[0].settings.acks");
+        assert_eq!(values, [json!("all"), json!(1), json!("1")]);
+        assert_eq!(alternatives("a=[1,2],[3]").expect("lists").1, [json!([1, 2]), json!([3])]);
+        for bad in ["", "a", "=5"] {
+            assert!(assignment(bad).is_err() && alternatives(bad).is_err(), "{bad}");
+        }
+        assert!(alternatives("a=").is_err());
+        assert!(assignment("a={").is_err());
     }
 
     /// A password must not end up in a log by way of an argument's debug output.

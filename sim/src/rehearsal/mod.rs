@@ -218,18 +218,25 @@ fn step(sim: &mut turmoil::Sim<'static>, operator: &Operator) -> Result<(), RunE
     }
 }
 
+/// Everybody on the network.
+fn hosts(scenario: &Scenario) -> Vec<Host> {
+    let gateways = (1..=scenario.instances).map(Host::Gateway);
+    let clusters = scenario.clusters.keys().map(|name| Host::Cluster(name.clone()));
+    std::iter::once(Host::Clients).chain(gateways).chain(clusters).collect()
+}
+
 /// The smallest and the largest latency of any link.
 fn latencies(scenario: &Scenario) -> (Duration, Duration) {
-    let given = scenario.links.iter().map(|link| link.latency.range.clone().into_inner());
-    given.fold(setting::LATENCY, |(min, max), (from, to)| (min.min(from), max.max(to)))
+    let hosts = hosts(scenario);
+    let pairs = hosts.iter().enumerate();
+    let pairs = pairs.flat_map(|(index, a)| hosts[index + 1..].iter().map(move |b| (a, b)));
+    let ranges = pairs.map(|(a, b)| setting::latency_range(scenario, a, b));
+    let widest = ranges.reduce(|(min, max), (from, to)| (min.min(from), max.max(to)));
+    widest.unwrap_or(setting::LATENCY)
 }
 
 fn set_latencies(scenario: &Scenario, sim: &turmoil::Sim<'_>) {
-    let gateways: Vec<_> = (1..=scenario.instances).map(Host::Gateway).collect();
-    let clusters = scenario.clusters.keys().map(|name| Host::Cluster(name.clone()));
-    let mut hosts = vec![Host::Clients];
-    hosts.extend(gateways);
-    hosts.extend(clusters);
+    let hosts = hosts(scenario);
     let name = |host: &Host| match host {
         Host::Clients => clients::HOST.to_owned(),
         Host::Gateway(number) => format!("gateway-{number}"),

@@ -12,10 +12,17 @@ use super::{
 const WIDTH: f64 = 1000.0;
 /// Room for the names of lanes.
 const LEFT: f64 = 130.0;
+/// Room at the right for the end of the last label.
+const RIGHT: f64 = 24.0;
+/// Room at the top for the numbers of notes.
+const TOP: f64 = 20.0;
+/// Numbers of notes need so much room.
+const NOTE: f64 = 34.0;
 const LANE: f64 = 56.0;
 const BAND: f64 = 26.0;
 
-const STYLE: &str = "
+/// For every page.
+pub(crate) const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1c2330; --dim: #667085; --paper: #fff; --line: #d6dae2;
   --a: #2563eb; --b: #d97706; --c: #059669; --bad: #dc2626; --held: #a855f7; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --dim: #98a2b3; --paper: #14171d;
@@ -32,7 +39,12 @@ table { border-collapse: collapse; width: 100%; } td, th { text-align: left; pad
   border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; }
 th { color: var(--dim); font-weight: 500; } .ok { color: var(--c); } .no { color: var(--bad); }
 svg { width: 100%; height: auto; } svg text { fill: var(--ink); font: 11px system-ui, sans-serif; }
-svg .dim { fill: var(--dim); } code { font-size: .9em; }
+svg .dim { fill: var(--dim); } svg .note { fill: var(--paper); font-weight: 600; }
+code { font-size: .9em; overflow-wrap: anywhere; } .at { color: var(--bad); font-weight: 600; }
+.numbers td, .numbers th { text-align: right; white-space: nowrap; padding: .3rem .5rem; }
+.legend { color: var(--dim); font-size: .85rem; margin: 0 0 .5rem; } .legend span { margin-right: 1rem; }
+.legend i { display: inline-block; width: .8rem; height: .8rem; border-radius: 2px; margin-right: .35rem;
+  vertical-align: -1px; } li { margin: .25rem 0; }
 ";
 
 #[expect(clippy::cast_precision_loss, reason = "shown to a tenth")]
@@ -41,7 +53,7 @@ fn seconds(ms: u64) -> f64 {
 }
 
 /// Text with what HTML would take for markup escaped.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
@@ -158,12 +170,25 @@ fn margins(out: &mut String, outcome: &Outcome) {
     out.push_str("</table>");
 }
 
+/// Between the marks of the axis: what people count in.
+fn tick_ms(total_ms: u64) -> u64 {
+    let steps = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600];
+    let wanted = steps.iter().map(|step| step * 1000).find(|step| total_ms / step <= 14);
+    wanted.unwrap_or(total_ms.max(1))
+}
+
 fn happened(out: &mut String, outcome: &Outcome) {
     let series = Series::of(outcome);
-    out.push_str("<h2>What happened</h2><table><tr><th>at<th>who<th>what");
-    for (at_ms, who, what) in &series.notes {
+    out.push_str("<h2>What happened</h2><table><tr><th><th>at<th>who<th>what");
+    for (index, (at_ms, who, what)) in series.notes.iter().enumerate() {
         let at = seconds(*at_ms);
-        let _ = write!(out, "<tr><td>{at:.1} s<td>{}<td>{}", escape(who), escape(what));
+        let _ = write!(
+            out,
+            "<tr><td class=\"at\">{}<td>{at:.1} s<td>{}<td>{}",
+            index + 1,
+            escape(who),
+            escape(what)
+        );
     }
     out.push_str("</table>");
 }
@@ -196,7 +221,8 @@ impl Canvas<'_> {
         let base = self.y + LANE - 6.0;
         let mut path = format!("M{LEFT:.1},{base:.1}");
         for (step, value) in values.iter().enumerate() {
-            let y = base - *value as f64 / highest * (LANE - 14.0);
+            // Stretched, so that the usual rate is still seen beside the rush after an outage.
+            let y = base - (*value as f64 / highest).sqrt() * (LANE - 14.0);
             let _ = write!(path, "L{:.1},{y:.1}", self.x(step));
         }
         let _ = write!(path, "L{:.1},{base:.1}Z", self.x(values.len().saturating_sub(1)));
@@ -249,8 +275,8 @@ impl Canvas<'_> {
 fn drawing(out: &mut String, outcome: &Outcome) {
     let series = Series::of(outcome);
     let mut lanes = String::new();
-    let step = (WIDTH - LEFT) / series.steps.max(1) as f64;
-    let mut canvas = Canvas { out: &mut lanes, y: 22.0, step };
+    let step = (WIDTH - LEFT - RIGHT) / series.steps.max(1) as f64;
+    let mut canvas = Canvas { out: &mut lanes, y: 26.0, step };
     let per_second = 1000.0 / series.step_ms as f64;
     for (route, bands) in &series.routes {
         canvas.bands(route, bands, series.steps);
@@ -269,30 +295,45 @@ fn drawing(out: &mut String, outcome: &Outcome) {
     }
     let bottom = canvas.y;
     let total_ms = series.step_ms * series.steps as u64;
-    let x = |ms: u64| LEFT + ms as f64 / total_ms as f64 * (WIDTH - LEFT);
+    let x = |ms: u64| LEFT + ms as f64 / total_ms as f64 * (WIDTH - LEFT - RIGHT);
     let _ = write!(out, "<svg viewBox=\"0 0 {WIDTH} {:.0}\" role=\"img\">", bottom + 24.0);
+    let tick_ms = tick_ms(total_ms);
+    for ms in (0..=total_ms).step_by(usize::try_from(tick_ms).unwrap_or(1)) {
+        let x = x(ms);
+        let _ = write!(
+            out,
+            "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom:.1}\" stroke=\"var(--line)\"/>\
+             <text class=\"dim\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{} s</text>",
+            bottom + 16.0,
+            ms / 1000
+        );
+    }
     out.push_str(&lanes);
-    for (at_ms, who, what) in &series.notes {
+    // Numbers of notes that lie close to each other share a place: the first and the last of them.
+    let mut groups: Vec<(f64, usize, usize)> = Vec::new();
+    for (index, (at_ms, who, what)) in series.notes.iter().enumerate() {
         let x = x(*at_ms);
         let _ = write!(
             out,
-            "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"14\" y2=\"{bottom:.1}\" stroke=\"var(--bad)\" \
-             stroke-dasharray=\"3 3\"><title>{}: {}</title></line>\
-             <circle cx=\"{x:.1}\" cy=\"12\" r=\"4\" fill=\"var(--bad)\"><title>{}: {}</title></circle>",
-            escape(who),
-            escape(what),
+            "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom:.1}\" stroke=\"var(--bad)\" \
+             stroke-opacity=\".7\" stroke-dasharray=\"3 3\"><title>{}: {}</title></line>",
             escape(who),
             escape(what)
         );
+        match groups.last_mut() {
+            Some((from, _, last)) if x - *from < NOTE => *last = index + 1,
+            _ => groups.push((x, index + 1, index + 1)),
+        }
     }
-    for tick in 0..=10 {
-        let ms = total_ms * tick / 10;
+    for (x, first, last) in groups {
+        let label = if first == last { first.to_string() } else { format!("{first}–{last}") };
+        let width = 9.0 + 6.5 * label.chars().count() as f64;
         let _ = write!(
             out,
-            "<text class=\"dim\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{} s</text>",
-            x(ms),
-            bottom + 16.0,
-            ms / 1000
+            "<rect x=\"{:.1}\" y=\"2\" width=\"{width:.1}\" height=\"16\" rx=\"8\" fill=\"var(--bad)\"/>\
+             <text class=\"note\" x=\"{:.1}\" y=\"14\" text-anchor=\"middle\">{label}</text>",
+            x - 8.0,
+            x - 8.0 + width / 2.0
         );
     }
     out.push_str("</svg>");

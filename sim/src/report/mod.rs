@@ -3,12 +3,12 @@
 mod html;
 mod series;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod text;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     oracle::{Case, History, Verdict},
@@ -16,6 +16,9 @@ use crate::{
 };
 
 pub use html::page;
+pub(crate) use html::{STYLE, escape};
+#[cfg(test)]
+pub(crate) use tests::assert_well_formed;
 pub use text::summary;
 
 /// One run and what came of it.
@@ -48,7 +51,7 @@ pub struct Outcome {
 }
 
 /// An expectation that was not met.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Figure or oracle.
     pub check: String,

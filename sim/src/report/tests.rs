@@ -81,3 +81,33 @@ fn violation_that_was_promised_and_did_not_happen_is_a_failure() {
     let checks: Vec<_> = outcome().failures.iter().map(|failure| failure.check.clone()).collect();
     assert_eq!(checks, ["lost", "one-writer"]);
 }
+
+/// Elements that may be left open, and those that have no end.
+const UNCLOSED: &[&str] = &["td", "th", "tr", "meta", "br", "!doctype"];
+
+/// Every element that has to be closed is, in the right order, and every attribute ends.
+pub(crate) fn assert_well_formed(page: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    let body = page.split_once("</style>").expect("a page with a style").1;
+    for tag in body.split('<').skip(1) {
+        let (tag, _) = tag.split_once('>').unwrap_or_else(|| panic!("`<{tag}` has no end"));
+        assert!(tag.matches('"').count().is_multiple_of(2), "an attribute of <{tag}> has no end");
+        let name = tag.trim_start_matches('/').split([' ', '/']).next().unwrap_or_default();
+        if UNCLOSED.contains(&name) || tag.ends_with('/') {
+            continue;
+        }
+        if tag.starts_with('/') {
+            // The head was opened before the style.
+            let expected = open.pop().unwrap_or(if name == "head" { "head" } else { "html" });
+            assert_eq!(expected, name, "closed in the wrong order");
+        } else {
+            open.push(name);
+        }
+    }
+    assert_eq!(open, [""; 0], "left open");
+}
+
+#[test]
+fn page_is_well_formed() {
+    assert_well_formed(&page(&outcome()));
+}

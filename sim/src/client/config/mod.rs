@@ -190,6 +190,16 @@ impl Properties {
         self.library
     }
 
+    /// What was given, by the names of the catalogue.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.given.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+
+    /// What holds: the value given, or the library's default.
+    pub(crate) fn value(&self, name: &str) -> &str {
+        self.text(name)
+    }
+
     fn is_given(&self, name: &str) -> bool {
         self.given.contains_key(name)
     }
