@@ -197,11 +197,14 @@ fn properties(
         let own = [("bootstrap.servers", "route:1"), ("group.id", "consumers")];
         let own = own.into_iter().filter(|(name, _)| role == Role::Consumer || *name != "group.id");
         let pairs: Vec<_> = own.chain(parsed.pairs()).collect();
-        let parsed = Properties::new(library, role, pairs)?;
+        // Logins have no effect here, so what the models do not know of them is no fault.
+        let effective = pairs.iter().filter(|(name, _)| !is_left_out(name)).copied();
+        let effective = Properties::new(library, role, effective)?;
         let checked = match role {
-            Role::Producer => ProducerSettings::new(&parsed).map(|_| ()),
-            Role::Consumer => ConsumerSettings::new(&parsed).map(|_| ()),
+            Role::Producer => ProducerSettings::new(&effective).map(|_| ()),
+            Role::Consumer => ConsumerSettings::new(&effective).map(|_| ()),
         };
+        let parsed = Properties::new(library, role, pairs)?;
         checked.map(|()| parsed).map_err(|fault| vec![fault])
     });
     match parsed {

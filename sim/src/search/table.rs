@@ -147,7 +147,13 @@ mod tests {
             figures: BTreeMap::new(),
             ..row(0, 0, 0, &[])
         });
-        insta::assert_snapshot!(table(&[slow.clone(), never.clone()]), @"");
+        insta::assert_snapshot!(table(&[slow.clone(), never.clone()]), @r"
+        Figures are minimum/median/maximum over the seeds.
+
+          setting     runs  failing   lost  failed  duplicated        rto s  rebalances
+          s rate=10      3        2  0/1/7       0           2  4.1/5.2/9.0           –
+          s rate=100     1        1      –       –           –            –           –
+        ");
         assert_eq!(slow.unreached().count(), 0, "one seed that reached it is enough");
         assert_eq!(never.unreached().collect::<Vec<_>>(), ["switched"]);
         assert!(slow.is_complete() && !never.is_complete());
