@@ -6,7 +6,10 @@ use serde::Serialize;
 
 use super::{Effect, Event, millis};
 use crate::{
-    oracle::{History, history::What},
+    oracle::{
+        History,
+        history::{Entry, What},
+    },
     report::{Margin, Outcome},
 };
 
@@ -143,7 +146,7 @@ fn longest_blocked(history: &History) -> u64 {
 fn longest_unread(history: &History) -> u64 {
     let is_read =
         |entry: &&crate::oracle::history::Entry| matches!(entry.what, What::Consumed { .. });
-    let times: Vec<_> = history.entries.iter().filter(is_read).map(|entry| entry.at()).collect();
+    let times: Vec<_> = history.entries.iter().filter(is_read).map(Entry::at).collect();
     let gaps = times.windows(2).map(|pair| millis(pair[1].saturating_sub(pair[0])));
     gaps.max().unwrap_or(0)
 }

@@ -101,10 +101,12 @@ pub(super) fn command(
     let mut command =
         format!("switchyard-sim {subcommand} {}", quoted(&file.display().to_string()));
     if let Some(variant) = variant {
-        command += &format!(" --variant {variant}");
+        command.push_str(" --variant ");
+        command.push_str(variant);
     }
     for (path, value) in set {
-        command += &format!(" --set {}", quoted(&format!("{path}={}", shown(value))));
+        command.push_str(" --set ");
+        command.push_str(&quoted(&format!("{path}={}", shown(value))));
     }
     command + &format!(" --seed {seed}")
 }

@@ -120,7 +120,10 @@ fn tallies(settings: &[Setting], runs: &[Run]) -> Vec<Tally> {
     let tally = |(index, setting): (usize, &Setting)| {
         let mut label = setting.scenario.name.clone();
         for (path, value) in &setting.settings {
-            label += &format!(" {path}={}", shown(value));
+            label.push(' ');
+            label.push_str(path);
+            label.push('=');
+            label.push_str(&shown(value));
         }
         let planned = runs.iter().filter(|run| run.setting == index).count();
         Tally::new(label, setting.scenario.expect.sometimes.clone(), planned)
