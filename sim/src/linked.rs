@@ -38,6 +38,11 @@ impl LinkedClusters {
         result
     }
 
+    /// Looks at the link and both clusters, without waking anything.
+    pub fn look<T>(&self, look: impl FnOnce(&Link, &Cluster, &Cluster) -> T) -> T {
+        self.act(|link, a, b, _| look(link, a, b))
+    }
+
     /// Steps the link at its deadlines, for ever.
     pub async fn keep_time(self) {
         loop {

@@ -2,7 +2,7 @@
 
 use switchyard_itests::{
     Result, eventually,
-    fake::{FakeCluster, FakePlan, kcat},
+    fake::{FakeCluster, FakePlan, kcat_listing},
     fake_test, java,
     librdkafka::Producer,
     wire,
@@ -107,7 +107,7 @@ fn kcat_logs_in_and_lists_the_topic() {
             arguments.extend(["-X".to_owned(), setting]);
         }
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-        let printed = kcat(&arguments, None).await?;
+        let printed = kcat_listing(&arguments).await?;
         assert!(printed.contains("topic \"guarded\" with 3 partitions"), "{printed}");
         Ok(())
     });

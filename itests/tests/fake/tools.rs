@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use switchyard_itests::{
     Result,
-    fake::{FakeCluster, FakePlan, kcat},
+    fake::{FakeCluster, FakePlan, kcat, kcat_listing},
     fake_test, java,
 };
 
@@ -17,7 +17,7 @@ fn kcat_lists_brokers_and_leaders_as_they_are() {
     fake_test(async {
         let cluster = FakeCluster::start(FakePlan::default())?;
         cluster.create_topic("listed", 3, 2).await?;
-        let printed = kcat(&["-b", &cluster.address(2), "-L", "-J"], None).await?;
+        let printed = kcat_listing(&["-b", &cluster.address(2), "-L", "-J"]).await?;
         let listed: Value = serde_json::from_str(&printed)?;
         let names: BTreeSet<_> = array(&listed["brokers"])
             .iter()

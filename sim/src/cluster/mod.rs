@@ -43,8 +43,8 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 use switchyard::wire::{
-    header::{Peek, peek_request},
-    walk::{Direction, Walker},
+    header::{Peek, RequestHead, peek_request},
+    walk::{Direction, WalkError, Walker},
 };
 
 pub use connection::{CloseCause, ConnectionId};
@@ -320,16 +320,17 @@ impl Cluster {
         if !self.is_admitted(now, id, key) {
             return self.close_connection(id, CloseCause::Authentication);
         }
-        let client_id = head.client_id.map(|range| frame.slice(range));
+        let client_id = head.client_id.clone().map(|range| frame.slice(range));
         let client_id = client_id.and_then(|bytes| StrBytes::from_utf8(bytes).ok());
-        let body = frame.split_off(head.body_offset);
-        let walked = Walker::body(Direction::Request, head.api_key, head.api_version, body.len())
-            .and_then(|mut walker| {
-                walker.feed(&body, &mut ())?;
-                walker.finish()
-            });
-        if walked.is_err() {
-            return self.close_connection(id, CloseCause::InvalidRequest);
+        let mut body = frame.split_off(head.body_offset);
+        match walk(&head, &body) {
+            Ok(()) => {}
+            // Brokers pass over what stands behind a request.
+            Err(WalkError::Trailing { at }) => body.truncate(at),
+            Err(error) => {
+                tracing::debug!(connection = id.0, api = head.api_key, %error, "no request");
+                return self.close_connection(id, CloseCause::InvalidRequest);
+            }
         }
         let context = Context { now, ticket, broker, client_id };
         if self.fault_takes(&context, &body) {
@@ -365,6 +366,13 @@ impl Cluster {
             self.outputs.push_back(Output::Close { connection: id, cause });
         }
     }
+}
+
+/// Bounds a request's body, so that it can be decoded.
+fn walk(head: &RequestHead, body: &[u8]) -> Result<(), WalkError> {
+    let mut walker = Walker::body(Direction::Request, head.api_key, head.api_version, body.len())?;
+    walker.feed(body, &mut ())?;
+    walker.finish()
 }
 
 /// 22 characters of URL-safe base 64, as Kafka writes its ids.

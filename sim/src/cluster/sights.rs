@@ -61,7 +61,7 @@ pub struct StoredPartition {
     pub topic: String,
     /// Partition.
     pub partition: i32,
-    /// Whole batches, one behind the other, up to the last stable offset.
+    /// Whole batches, one behind the other, up to the high watermark: also those of transactions that are open.
     pub batches: Bytes,
     /// Producer id and first offset of every aborted transaction among them.
     pub aborted: Vec<(i64, i64)>,
@@ -112,13 +112,13 @@ impl Cluster {
         }
     }
 
-    /// Everything that committed reads would find, partition by partition.
+    /// Everything that every replica in sync has, partition by partition.
     pub fn stored(&self) -> Vec<StoredPartition> {
         let mut stored = Vec::new();
         for (name, topic) in self.topics.iter().filter(|(name, _)| !is_internal(name)) {
             for (partition, it) in (0..).zip(&topic.partitions) {
                 let log = &it.log;
-                let end = log.last_stable_offset();
+                let end = log.high_watermark();
                 let aborted = log.aborted(log.start(), end);
                 let pair = |it: &Aborted| (it.producer_id, it.first_offset);
                 stored.push(StoredPartition {

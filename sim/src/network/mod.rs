@@ -108,6 +108,8 @@ struct LinkState {
     resets: u64,
     /// New connections are refused.
     refuses: bool,
+    /// It carries in one direction only.
+    one_way: bool,
 }
 
 /// A link and the connections that want to hear of its changes. They are woken in the order in which they began, which a
@@ -154,11 +156,22 @@ impl Links {
         });
     }
 
-    /// The link carries again. What a short hold kept arrives now; after a long one it is lost.
+    /// What `from` sends to `to` vanishes; the other direction carries. To be called inside the simulation.
+    pub fn hold_one_way(&self, from: IpAddr, to: IpAddr) {
+        turmoil::partition_oneway(from, to);
+        self.change(from, to, |link| {
+            link.held_since.get_or_insert_with(Instant::now);
+            link.one_way = true;
+        });
+    }
+
+    /// The link carries again. What a short hold kept arrives now; after a long one, and after one in one direction, it is
+    /// lost and the connections are reset.
     pub fn release(&self, a: IpAddr, b: IpAddr) {
         let mut lost = false;
         self.change(a, b, |link| {
-            lost = link.held_since.take().is_some_and(|since| since.elapsed() >= USER_TIMEOUT);
+            let long = |since: Instant| since.elapsed() >= USER_TIMEOUT;
+            lost = link.held_since.take().is_some_and(long) | std::mem::take(&mut link.one_way);
             link.resets += u64::from(lost);
         });
         if lost {
@@ -168,6 +181,13 @@ impl Links {
         } else {
             turmoil::release(a, b);
         }
+    }
+
+    /// Whether some link of this host carries in one direction only.
+    fn is_one_way(&self, host: IpAddr) -> bool {
+        let links = lock(&self.0);
+        let mut own = links.iter().filter(|((a, b), _)| *a == host || *b == host);
+        own.any(|(_, link)| lock(link).state.one_way)
     }
 
     /// Connections over the link are reset, and new ones refused, until this is taken back.
@@ -213,6 +233,10 @@ impl Network for SimNetwork {
             ConnectError::Unresolvable(io::Error::new(io::ErrorKind::NotFound, error))
         })?;
         let stream = TcpStream::connect((place.host.as_str(), place.port)).await;
+        // turmoil refuses at once where a packet that vanished has no answer at all.
+        if stream.is_err() && self.links.is_one_way(turmoil::lookup(place.host.as_str())) {
+            std::future::pending::<()>().await;
+        }
         stream
             .and_then(|stream| SimStream::new(stream, &self.links))
             .and_then(SimStream::unless_refused)

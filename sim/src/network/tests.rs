@@ -211,3 +211,22 @@ fn long_black_hole_loses_what_was_sent_and_resets_its_connections() {
     });
     assert_eq!(lines, ["ConnectionReset, then true"]);
 }
+
+/// A link that loses packets in one direction only is as dead for a conversation, and does not refuse anybody.
+#[test]
+fn one_way_black_hole_breaks_connections_and_refuses_none() {
+    let lines = run(7, async |network, log| {
+        let mut stream = network.connect(&gateway()).await.expect("connected");
+        ask(&mut stream, 1).await.expect("answered");
+        let (here, there) = (turmoil::lookup("client"), turmoil::lookup("gateway"));
+        network.links.hold_one_way(here, there);
+        let error = ask(&mut stream, 1).await.expect_err("nothing arrives");
+        let patience = Duration::from_secs(20);
+        let dialled = tokio::time::timeout(patience, network.connect(&gateway())).await;
+        network.links.release(here, there);
+        let mut fresh = network.connect(&gateway()).await.expect("connected again");
+        let answered = ask(&mut fresh, 1).await.is_ok();
+        log.borrow_mut().push(format!("{:?}, {}, {answered}", error.kind(), dialled.is_err()));
+    });
+    assert_eq!(lines, ["TimedOut, true, true"]);
+}

@@ -213,6 +213,11 @@ pub enum What {
     },
     /// An instance of the gateway has died.
     GatewayDied,
+    /// How far a mirror is behind.
+    MirrorLag {
+        /// Acknowledged records that it does not have.
+        records: u64,
+    },
     /// A mirror was cut off from its source.
     MirrorCut {
         /// Records that were left behind.

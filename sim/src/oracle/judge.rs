@@ -94,6 +94,8 @@ struct Written {
     acknowledged: BTreeMap<u64, u64>,
     /// When its connections broke.
     cuts: Vec<u64>,
+    /// Of a producer with transactions: the records of those that were committed. What was not is no loss.
+    committed: Option<BTreeSet<u64>>,
 }
 
 /// Judges a history.
@@ -112,6 +114,10 @@ pub fn judge(history: &History, case: &Case) -> Verdict {
             }
             What::Acknowledged { number, .. } => {
                 written.entry(own()).or_default().acknowledged.insert(*number, entry.at_us);
+            }
+            What::Transaction { numbers, committed } => {
+                let own = written.entry(own()).or_default().committed.get_or_insert_default();
+                own.extend(numbers.iter().filter(|_| *committed));
             }
             What::Disconnected { .. } => written.entry(own()).or_default().cuts.push(entry.at_us),
             _ => {}
@@ -199,6 +205,7 @@ impl Verdict {
             | What::Appended { .. }
             | What::SessionClosed { .. }
             | What::Opening { .. }
+            | What::MirrorLag { .. }
             | What::Log { .. }
             | What::Note { .. } => None,
         };
@@ -242,7 +249,9 @@ impl Verdict {
             *last = number.max(*last);
         }
         for (number, at) in &records.acknowledged {
-            if !copies.contains_key(number) {
+            let counts =
+                records.committed.as_ref().is_none_or(|committed| committed.contains(number));
+            if counts && !copies.contains_key(number) {
                 let (seconds, ms) = (at / 1_000_000, at / 1000 % 1000);
                 self.add("lost", 1, || {
                     format!(

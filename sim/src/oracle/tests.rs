@@ -133,6 +133,16 @@ fn lost_record_is_counted_with_its_witness() {
     assert_eq!(verdict.witnesses["lost"], "p #1, acknowledged at 2.010 s, is not on east");
 }
 
+/// The application knows that an aborted transaction is to be done again.
+#[test]
+fn record_of_a_transaction_that_was_not_committed_is_no_loss() {
+    let mut story = Story::good();
+    story.history.logs.get_mut("east").expect("a log").clear();
+    story.at(3900, "p", What::Transaction { numbers: vec![0], committed: true });
+    story.at(3950, "p", What::Transaction { numbers: vec![1, 2], committed: false });
+    assert_eq!(story.figure("lost"), 1);
+}
+
 /// A record on the cluster that was left behind is of no use to anybody.
 #[test]
 fn record_on_the_other_cluster_only_is_lost() {

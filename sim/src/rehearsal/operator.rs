@@ -132,9 +132,9 @@ impl Operator {
     async fn act(&self, step: &Step, random: &mut fastrand::Rng) -> Fallible {
         let mut draw = |span: &Option<Span>| span.as_ref().map(|span| span.draw(random));
         match &step.action {
-            Action::BlackHole { between: [a, b], lasts, times } => {
+            Action::BlackHole { between: [a, b], lasts, times, one_way } => {
                 let lasts = draw(lasts);
-                self.flap(a.clone(), b.clone(), lasts, *times);
+                self.flap(a.clone(), b.clone(), lasts, (*times, *one_way));
             }
             Action::RegionDown { cluster, lasts } => self.region_down(cluster, draw(lasts)),
             Action::Refuse { cluster, lasts } => self.refuse(cluster, draw(lasts)),
@@ -329,12 +329,17 @@ impl Operator {
         true
     }
 
-    fn flap(&self, a: Host, b: Host, lasts: Option<Duration>, times: u32) {
+    fn flap(&self, a: Host, b: Host, lasts: Option<Duration>, (times, one_way): (u32, bool)) {
         let own = self.clone();
         let hole = move || {
-            own.broke(&format!("{a} ↔ {b}: black hole"));
+            let arrow = if one_way { "→" } else { "↔" };
+            own.broke(&format!("{a} {arrow} {b}: black hole"));
             for (a, b) in own.pairs(&a, &b) {
-                own.world.network.links.hold(a, b);
+                if one_way {
+                    own.world.network.links.hold_one_way(a, b);
+                } else {
+                    own.world.network.links.hold(a, b);
+                }
             }
             own.later(Undo::Release(a.clone(), b.clone()), lasts);
         };

@@ -332,10 +332,22 @@ impl World {
         }
     }
 
+    fn sample_lag(&self, last: &mut u64) {
+        let Some(link) = &self.link else { return };
+        let missing = link.look(|link, a, b| link.unreplicated(a, b));
+        let records = missing.iter().map(|it| it.records).sum();
+        if records != *last {
+            *last = records;
+            self.recorder.record("mirror", What::MirrorLag { records });
+        }
+    }
+
     /// Samples what the instances say of their routes, whenever it has changed.
     pub(super) async fn sample(self, every: Duration) {
         let mut last: BTreeMap<(usize, Arc<str>), What> = BTreeMap::new();
+        let mut lag = 0;
         loop {
+            self.sample_lag(&mut lag);
             for (index, instance) in self.instances.iter().enumerate() {
                 let Some(control) = instance.control() else { continue };
                 let Some(status) = control.status().await else { continue };

@@ -290,6 +290,9 @@ fn drawing(out: &mut String, outcome: &Outcome) {
     for (producer, values) in &series.buffered {
         canvas.curve(&format!("{producer} waiting"), values, "", "b", 1.0);
     }
+    if !series.lag.is_empty() {
+        canvas.curve("mirror lag", &series.lag, "", "b", 1.0);
+    }
     for (group, values) in &series.consumed {
         canvas.curve(&format!("{group} read"), values, "/s", "a", per_second);
     }

@@ -25,6 +25,8 @@ pub(super) struct Series {
     pub(super) acknowledged: BTreeMap<String, Vec<u64>>,
     /// Handed over and not decided, by kind of producer, at the end of a step.
     pub(super) buffered: BTreeMap<String, Vec<u64>>,
+    /// Records that the mirror does not have, at the end of a step.
+    pub(super) lag: Vec<u64>,
     /// Read in a step, by group.
     pub(super) consumed: BTreeMap<Arc<str>, Vec<u64>>,
     /// Routes of each instance: domain and fence, from a step on.
@@ -52,6 +54,7 @@ impl Series {
             appended: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             buffered: BTreeMap::new(),
+            lag: Vec::new(),
             consumed: BTreeMap::new(),
             routes: BTreeMap::new(),
             notes: Vec::new(),
@@ -63,6 +66,7 @@ impl Series {
         for curve in series.buffered.values_mut() {
             hold(curve);
         }
+        hold(&mut series.lag);
         series
     }
 
@@ -91,6 +95,12 @@ impl Series {
                 if matches!(entry.what, What::Acknowledged { .. }) {
                     self.acknowledged.entry(kind).or_insert_with(zeros)[step] += 1;
                 }
+            }
+            What::MirrorLag { records } => {
+                if self.lag.is_empty() {
+                    self.lag = vec![UNKNOWN; steps];
+                }
+                self.lag[step] = *records;
             }
             What::Consumed { group, .. } => {
                 self.consumed.entry(Arc::clone(group)).or_insert_with(zeros)[step] += 1;

@@ -216,6 +216,8 @@ pub enum Action {
         lasts: Option<Span>,
         /// How often, with pauses of the same length.
         times: u32,
+        /// Only what the first sends to the second vanishes.
+        one_way: bool,
     },
     /// A cluster's region goes silent.
     RegionDown {

@@ -334,6 +334,9 @@ pub(super) struct Between {
     pub(super) between: Option<Vec<String>>,
     /// How long; absent: to the end of the timeline.
     pub(super) r#for: Option<String>,
+    /// Only what the first sends to the second vanishes.
+    #[schemars(extend("default" = false))]
+    pub(super) one_way: Option<bool>,
     /// How often it happens; each time is followed by a pause of the same length.
     #[schemars(range(min = 1, max = 1000), extend("default" = 1))]
     pub(super) times: Option<i64>,

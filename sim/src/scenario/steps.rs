@@ -93,7 +93,12 @@ fn network_actions(
             );
         }
         let between = checker.hosts(&path, it.between.as_ref());
-        actions.push(between.map(|between| Action::BlackHole { between, lasts, times }));
+        actions.push(between.map(|between| Action::BlackHole {
+            between,
+            lasts,
+            times,
+            one_way: it.one_way.unwrap_or(false),
+        }));
     }
     if let Some(it) = &step.region_down {
         let path = path.key("region-down");
@@ -117,7 +122,7 @@ fn network_actions(
     }
     if let Some(it) = &step.reset {
         let path = path.key("reset");
-        if it.r#for.is_some() || it.times.is_some() {
+        if it.r#for.is_some() || it.times.is_some() || it.one_way.is_some() {
             checker.findings.fault(&path, "takes no time", "keep `between` only");
         }
         let between = checker.hosts(&path, it.between.as_ref());
