@@ -334,7 +334,7 @@ impl World {
 
     fn sample_lag(&self, last: &mut u64) {
         let Some(link) = &self.link else { return };
-        let missing = link.look(|link, a, b| link.unreplicated(a, b));
+        let missing = link.look(Link::unreplicated);
         let records = missing.iter().map(|it| it.records).sum();
         if records != *last {
             *last = records;
