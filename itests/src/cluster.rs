@@ -33,7 +33,7 @@ const LOG_LINES_MAX: usize = 40;
 /// What a cluster is to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Part of container and network names.
+    /// Part of the names of its containers.
     pub name: &'static str,
     /// Kafka's id of the cluster: 16 bytes in base 64 without padding.
     pub id: &'static str,
@@ -70,12 +70,12 @@ impl LogConsumer for LogTail {
 
 impl Plan {
     fn container(&self, node: i32) -> String {
-        format!("{}-{}{node}", machine::NETWORK_PREFIX, self.name)
+        format!("{}-{}{node}", machine::network(), self.name)
     }
 
     /// The loopback address on which a broker is published.
     pub fn host(&self, node: i32) -> String {
-        format!("127.{}.0.{node}", self.subnet)
+        machine::address(self.subnet, u8::try_from(node).unwrap_or_default())
     }
 
     fn environment(&self, node: i32) -> Vec<(&'static str, String)> {
@@ -137,9 +137,9 @@ impl Plan {
         let mut request = GenericImage::new(name, tag)
             .with_wait_for(WaitFor::message_on_stdout("Kafka Server started"))
             .with_startup_timeout(START_TIME_MAX)
-            .with_network(format!("{}-{}", machine::NETWORK_PREFIX, self.name))
+            .with_network(machine::network())
             .with_container_name(self.container(node))
-            .with_label(machine::LABEL, self.name)
+            .with_label(machine::LABEL, machine::slot().to_string())
             .with_log_consumer(log)
             // Fixed, for it is advertised before the start and must survive a stop.
             .with_mapped_port(BROKER_PORT, CONTAINER_PORT.tcp())

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Result, cluster::Cluster, eventually, process::Process};
+use crate::{Result, cluster::Cluster, eventually, machine, process::Process};
 
 /// Port of the first route's bootstrap endpoint; brokers follow from the next one on.
 pub const ROUTE_PORT: u16 = 19092;
@@ -120,7 +120,7 @@ impl Gateway {
     /// Starts the gateway and waits until it is ready.
     pub async fn start(config: Config) -> Result<Self> {
         static COUNT: AtomicU8 = AtomicU8::new(1);
-        let host = format!("127.21.0.{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let host = machine::address(21, COUNT.fetch_add(1, Ordering::Relaxed));
         let directory = TempDir::new()?;
         let file = directory.path().join("gateway.yaml");
         fs::write(&file, config.text(&host)?)?;

@@ -1,6 +1,7 @@
 //! What the tests need of this machine: a Docker engine, a Kafka image, and to be the only run of them.
 //!
-//! Addresses and ports are fixed, so a lock keeps a second run waiting. Containers of a run that was interrupted are
+//! Addresses and ports are fixed, so a lock keeps a second run waiting; runs in different slots
+//! (`SWITCHYARD_ITESTS_SLOT`) do not meet. Containers of a run that was interrupted are
 //! found by their label and removed by the next one; those of this run are removed by a child process that
 //! notices when the run ends, however it ends.
 
@@ -13,11 +14,11 @@ use std::{
 
 use crate::Result;
 
-/// Every container of the tests carries it.
+/// Every container of the tests carries it, with the slot as its value.
 pub(crate) const LABEL: &str = "switchyard.itests";
 
-/// Start of the names of every network of the tests.
-pub(crate) const NETWORK_PREFIX: &str = "switchyard-itests";
+/// Slots that there are.
+const SLOTS: u8 = 10;
 
 /// Version of Kafka, unless `SWITCHYARD_KAFKA_VERSION` says another.
 const KAFKA_VERSION: &str = "4.1.1";
@@ -30,6 +31,14 @@ struct Machine {
     _reaper: Child,
 }
 
+static SLOT: LazyLock<Result<u8, String>> = LazyLock::new(|| {
+    let Ok(text) = std::env::var("SWITCHYARD_ITESTS_SLOT") else { return Ok(0) };
+    let slot = text.parse().ok().filter(|slot| *slot < SLOTS);
+    slot.ok_or_else(|| {
+        format!("SWITCHYARD_ITESTS_SLOT={text}: it is a number from 0 to {}", SLOTS - 1)
+    })
+});
+
 static MACHINE: LazyLock<Result<Machine, String>> = LazyLock::new(Machine::prepare);
 
 /// Whether tests on containers can run; if not, one line that says what is missing and how to get it.
@@ -40,6 +49,23 @@ pub fn ready() -> Result<(), String> {
 /// Name and tag of the Kafka image.
 pub(crate) fn image() -> Result<(String, String), String> {
     MACHINE.as_ref().map(|machine| machine.image.clone()).map_err(Clone::clone)
+}
+
+/// Which of the runs that share this machine this one is: the third byte of its loopback addresses, and part of the names of
+/// its containers. `SWITCHYARD_ITESTS_SLOT`, 0 unless set.
+pub fn slot() -> u8 {
+    // A bad one is told by `ready`, without which nothing starts.
+    SLOT.as_ref().copied().unwrap_or_default()
+}
+
+/// A loopback address of this run, such as `127.21.0.3` for subnet 21 and host 3.
+pub fn address(subnet: u8, host: u8) -> String {
+    format!("127.{subnet}.{}.{host}", slot())
+}
+
+/// Name of the network of all containers of this run, and start of their names.
+pub(crate) fn network() -> String {
+    format!("switchyard-itests-{}", slot())
 }
 
 /// The version of Kafka under test.
@@ -67,10 +93,11 @@ pub(crate) fn docker(arguments: &[&str]) -> Result<String, String> {
 
 impl Machine {
     fn prepare() -> Result<Self, String> {
+        let slot = SLOT.clone()?;
         docker(&["version", "--format", "{{.Server.Version}}"])
             .map_err(|error| format!("no Docker engine answers ({error}): run ci/setup"))?;
         let image = Self::find_image()?;
-        let path = std::env::temp_dir().join("switchyard-itests.lock");
+        let path = std::env::temp_dir().join(format!("switchyard-itests-{slot}.lock"));
         let lock = File::create(&path)
             .and_then(|file| file.lock().map(|()| file))
             .map_err(|error| format!("cannot lock {}: {error}", path.display()))?;
@@ -111,14 +138,15 @@ impl Machine {
 
 /// Shell commands that remove every container and network of the tests.
 fn clean_up() -> String {
+    let (slot, network) = (slot(), network());
     format!(
         "for _ in 1 2 3 4 5; do \
-           ids=$(docker ps --all --quiet --filter label={LABEL}); \
+           ids=$(docker ps --all --quiet --filter label={LABEL}={slot}); \
            [ -n \"$ids\" ] || break; \
            docker rm --force --volumes $ids >/dev/null 2>&1; \
            sleep 0.2; \
          done; \
-         docker network ls --quiet --filter name={NETWORK_PREFIX} | \
+         docker network ls --quiet --filter name=^{network}$ | \
          xargs --no-run-if-empty docker network rm >/dev/null 2>&1; true"
     )
 }

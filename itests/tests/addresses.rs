@@ -13,6 +13,7 @@ use switchyard_itests::{
     itest, java,
     java::{GroupProtocol, Load, VerifiableConsumer, VerifiableProducer},
     librdkafka::{GroupConsumer, Producer},
+    machine,
     tap::{Forbidden, Tap},
     wire,
     world::{create_topic, unique, world},
@@ -26,19 +27,31 @@ const METADATA: i16 = 3;
 const FIND_COORDINATOR: i16 = 10;
 
 /// A gateway whose clients are told the addresses of a tap in front of it.
-async fn tapped(view: &'static str, tap: &str) -> Result<(Gateway, Tap)> {
+async fn tapped(view: &'static str, tap: u8) -> Result<(Gateway, Tap)> {
+    let tap = machine::address(22, tap);
     let world = world().await?;
     let mut config = Config::new(view, &[&world.alpha, &world.beta]);
-    config.advertised = Some(tap.to_owned());
+    config.advertised = Some(tap.clone());
     let gateway = Gateway::start(config).await?;
     let forbidden = Forbidden {
         // Every broker's address, and every container's name.
-        hosts: vec!["127.11.0.".into(), "127.12.0.".into(), "switchyard-itests".into()],
+        hosts: vec![brokers(11), brokers(12), "switchyard-itests".into()],
         ports: vec![BROKER_PORT],
     };
     let ports = ROUTE_PORT..=ROUTE_PORT + 3;
-    let tap = Tap::start(tap, gateway.host(), ports, forbidden).await?;
+    let tap = Tap::start(&tap, gateway.host(), ports, forbidden).await?;
     Ok((gateway, tap))
+}
+
+/// How the addresses of all brokers of a cluster begin.
+fn brokers(subnet: u8) -> String {
+    machine::address(subnet, 0).trim_end_matches('0').to_owned()
+}
+
+/// Where clients of a tap find nodes 1 to 3.
+fn nodes_at(tap: u8) -> BTreeSet<String> {
+    let host = machine::address(22, tap);
+    (1..=3).map(|node| format!("{host}:{}", ROUTE_PORT + node)).collect()
 }
 
 /// Produces and consumes with both libraries, while leaders move: that is when answers to Produce and Fetch name brokers.
@@ -87,10 +100,9 @@ async fn reported(gateway: &Gateway) -> Result<BTreeSet<String>> {
 #[test]
 fn clients_in_native_view_are_sent_no_upstream_address() {
     itest(async {
-        let (gateway, tap) = tapped("native", "127.22.0.1").await?;
+        let (gateway, tap) = tapped("native", 1).await?;
         work(&gateway, GroupProtocol::Consumer).await?;
-        let expected: BTreeSet<_> =
-            (1..=3).map(|node| format!("127.22.0.1:{}", ROUTE_PORT + node)).collect();
+        let expected: BTreeSet<_> = nodes_at(1);
         assert_eq!(reported(&gateway).await?, expected);
         println!("{:?}", tap.seen());
         tap.seen().check(&[PRODUCE, FETCH, METADATA, FIND_COORDINATOR])
@@ -100,10 +112,9 @@ fn clients_in_native_view_are_sent_no_upstream_address() {
 #[test]
 fn clients_in_neutral_view_are_sent_no_upstream_address() {
     itest(async {
-        let (gateway, tap) = tapped("neutral", "127.22.0.2").await?;
+        let (gateway, tap) = tapped("neutral", 2).await?;
         work(&gateway, GroupProtocol::Classic).await?;
-        let expected: BTreeSet<_> =
-            (1..=3).map(|node| format!("127.22.0.2:{}", ROUTE_PORT + node)).collect();
+        let expected: BTreeSet<_> = nodes_at(2);
         assert_eq!(reported(&gateway).await?, expected);
         println!("{:?}", tap.seen());
         tap.seen().check(&[PRODUCE, FETCH, METADATA, FIND_COORDINATOR])
@@ -115,12 +126,13 @@ fn clients_in_neutral_view_are_sent_no_upstream_address() {
 fn tap_in_front_of_a_broker_finds_its_address() {
     itest(async {
         let world = world().await?;
-        let forbidden = Forbidden { hosts: vec!["127.12.0.".into()], ports: vec![BROKER_PORT] };
+        let forbidden = Forbidden { hosts: vec![brokers(12)], ports: vec![BROKER_PORT] };
+        let address = machine::address(22, 3);
         let tap =
-            Tap::start("127.22.0.3", &world.beta.plan().host(1), [BROKER_PORT], forbidden).await?;
-        wire::metadata(&format!("127.22.0.3:{BROKER_PORT}"), &[]).await?;
+            Tap::start(&address, &world.beta.plan().host(1), [BROKER_PORT], forbidden).await?;
+        wire::metadata(&format!("{address}:{BROKER_PORT}"), &[]).await?;
         let found: Vec<_> = tap.seen().leaks.into_iter().map(|(_, _, what)| what).collect();
-        assert_eq!(found, ["127.12.0.", &format!("port {BROKER_PORT}")]);
+        assert_eq!(found, [brokers(12), format!("port {BROKER_PORT}")]);
         Ok(())
     });
 }

@@ -20,6 +20,7 @@ use switchyard_itests::{
     java::{GroupProtocol, Load, VerifiableConsumer, VerifiableProducer},
     ledger::{Found, Ledger, none},
     librdkafka::{GroupConsumer, Producer, SteadyProducer},
+    machine,
     tap::{Forbidden, Tap},
     wire,
     world::{World, create_topic, producer_ids, unique, world},
@@ -397,7 +398,7 @@ fn client_on_a_broker_port_of_a_gateway_that_knows_nothing_yet_is_served() {
         let topic = unique("early");
         create_topic(&world.alpha, &topic, &[&[3, 1, 2]]).await?;
         // The only way to alpha leads through a listener that does not exist when the gateway looks at its domain.
-        let way = "127.22.0.9";
+        let way = machine::address(22, 9);
         let mut config = Config::new("neutral", &[&world.alpha]);
         config.domains[0].endpoint = format!("{way}:{BROKER_PORT}");
         let gateway = Gateway::start(config).await?;
@@ -406,7 +407,7 @@ fn client_on_a_broker_port_of_a_gateway_that_knows_nothing_yet_is_served() {
         })
         .await?;
         let nothing = Forbidden { hosts: Vec::new(), ports: Vec::new() };
-        let _way = Tap::start(way, &world.alpha.plan().host(1), [BROKER_PORT], nothing).await?;
+        let _way = Tap::start(&way, &world.alpha.plan().host(1), [BROKER_PORT], nothing).await?;
 
         // It goes by the port of node 3, the leader, and has no other address.
         let producer = Producer::new(&gateway.node(3), &[("enable.idempotence", "true")])?;
