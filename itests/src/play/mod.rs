@@ -1,0 +1,5 @@
+//! Plays of scenario files on real Kafka: the same files, the same history, the same judge as in a rehearsal.
+
+mod recorder;
+
+pub use recorder::Recorder;
