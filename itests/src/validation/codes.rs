@@ -75,7 +75,6 @@ fn screaming(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
 
     /// Two names for one error would be a disagreement that is none.
     #[test]

@@ -117,6 +117,9 @@ fn said(out: &mut String, comparison: &Comparison) {
             }
         }
     }
+    for remark in &comparison.remarks {
+        let _ = write!(out, "<li>the play: {}", escape(remark));
+    }
     for name in &comparison.unneeded {
         let _ = write!(out, "<li>a documented difference did not come up: {}", escape(name));
     }

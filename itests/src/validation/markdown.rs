@@ -135,6 +135,9 @@ fn section(out: &mut String, comparison: &Comparison) {
             show::agreement(row.agreement)
         );
     }
+    for remark in &comparison.remarks {
+        let _ = writeln!(out, "\n- The play: {remark}");
+    }
     for row in &comparison.rows {
         if let Some(reason) = &row.reason {
             let _ = writeln!(out, "\n- {}: {reason}", show::subject(&row.subject));

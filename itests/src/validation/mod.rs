@@ -34,7 +34,10 @@ use std::{
 use switchyard_sim::{
     oracle::{Case, History, judge},
     rehearsal,
-    scenario::Scenario,
+    scenario::{
+        Scenario,
+        validation::{Subject, Validation},
+    },
 };
 
 use crate::Result;
@@ -51,6 +54,8 @@ pub struct Measured {
     pub case: Case,
     /// Brokers of each cluster: as many as there was memory for.
     pub brokers: BTreeMap<String, usize>,
+    /// What could not be as in the scenario.
+    pub remarks: Vec<String>,
 }
 
 /// A comparison, and the histories that it is made of, for study.
@@ -97,6 +102,7 @@ pub async fn validate(
         unneeded: unneeded(&validation, &rows),
         rows,
         brokers: measured.brokers,
+        remarks: measured.remarks,
         rehearsed_ms: millis(rehearsed),
         played_ms: millis(played),
         ..Comparison::here_and_now()
@@ -118,11 +124,8 @@ async fn rehearse(scenario: &Arc<Scenario>, seeds: &[u64]) -> Result<(Vec<Sample
 }
 
 /// Differences that were not needed: the worlds agree, or nothing of the kind came up.
-fn unneeded(
-    validation: &switchyard_sim::scenario::validation::Validation,
-    rows: &[Row],
-) -> Vec<String> {
-    let used = |subject| {
+fn unneeded(validation: &Validation, rows: &[Row]) -> Vec<String> {
+    let used = |subject: &Subject| {
         let own = rows.iter().find(|row| row.subject == *subject);
         own.is_some_and(|row| row.agreement != compare::Agreement::Agrees)
     };
@@ -132,4 +135,74 @@ fn unneeded(
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use switchyard_sim::{oracle::history::What, scenario};
+
+    use super::*;
+
+    fn fence() -> Arc<Scenario> {
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/fence-error-or-hold.yaml");
+        let scenarios = scenario::load_for_validation(&file, &[]).expect("a good file");
+        let hold = scenarios.iter().find(|it| it.name == "fence-error-or-hold/hold");
+        Arc::new(prepared(hold.expect("the variant"), 4))
+    }
+
+    /// A second rehearsal in place of a play: the whole way without Docker.
+    async fn another_rehearsal(scenario: &Scenario) -> Result<Measured> {
+        let scenario = Arc::new(scenario.clone());
+        let run = tokio::task::spawn_blocking(move || rehearsal::run(&scenario, 4711));
+        let outcome = run.await??;
+        let (history, case) = (outcome.history, outcome.case);
+        Ok(Measured { history, case, ..Measured::default() })
+    }
+
+    fn run(play: impl AsyncFnOnce(&Scenario) -> Result<Measured>) -> Validated {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(validate(&fence(), 4, &[1, 2], play)).expect("an outcome")
+    }
+
+    #[test]
+    fn a_world_like_the_rehearsed_one_agrees() {
+        let validated = run(another_rehearsal);
+        let text = show::text(&validated.comparison);
+        assert!(validated.comparison.passes(), "{text}");
+        assert!(text.contains("came to fence-held"), "{text}");
+        assert_eq!(validated.comparison.seeds, [1, 2]);
+    }
+
+    /// What would be the use of a comparison that overlooks a lost record?
+    #[test]
+    fn a_world_that_loses_one_record_does_not() {
+        let validated = run(async |scenario: &Scenario| {
+            let mut measured = another_rehearsal(scenario).await?;
+            let log = measured.history.logs.get_mut("east").ok_or("no log")?;
+            log.pop().ok_or("nothing is stored")?;
+            Ok(measured)
+        });
+        let rows = validated.comparison.rows.iter();
+        let differs = rows.filter(|row| !row.agreement.passes());
+        let names: Vec<_> = differs.map(|row| show::subject(&row.subject)).collect();
+        assert_eq!(names, ["lost"]);
+    }
+
+    #[test]
+    fn a_world_whose_clients_see_errors_does_not() {
+        let validated = run(async |scenario: &Scenario| {
+            let mut measured = another_rehearsal(scenario).await?;
+            let reason = "NotLeaderOrFollowerException: moved".into();
+            let mut entry = measured.history.entries[0].clone();
+            entry.what = What::Error { reason };
+            measured.history.entries.push(entry);
+            Ok(measured)
+        });
+        let text = show::text(&validated.comparison);
+        assert!(!validated.comparison.passes(), "{text}");
+        assert!(text.contains("DIFFERS error NOT_LEADER_OR_FOLLOWER"), "{text}");
+    }
 }

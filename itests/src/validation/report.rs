@@ -40,6 +40,8 @@ pub struct Comparison {
     pub unneeded: Vec<String>,
     /// Brokers of each cluster of the play.
     pub brokers: BTreeMap<String, usize>,
+    /// What could not be as in the scenario.
+    pub remarks: Vec<String>,
     /// How long all rehearsals took together, in milliseconds.
     pub rehearsed_ms: u64,
     /// How long the play took, with starting and stopping everything.
@@ -183,6 +185,7 @@ pub(super) mod tests {
             seeds: vec![1, 2],
             rows: compare::rows(&validation, &["fence-held".to_owned()], &[simulated], &measured),
             brokers: [("east".to_owned(), 3), ("west".to_owned(), 1)].into(),
+            remarks: vec!["west has 1 broker instead of 3".to_owned()],
             rehearsed_ms: 2_500,
             played_ms: 61_000,
             date: "2026-11-26T12:30:00Z".to_owned(),

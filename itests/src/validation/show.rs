@@ -70,18 +70,20 @@ pub fn allowed(row: &Row) -> String {
 
 /// `± 1.5 s + 10 %`; empty where there is none.
 pub fn tolerance(row: &Row) -> String {
-    let Some(Tolerance { absolute, percent, from_zero }) = row.tolerance else {
-        return String::new();
-    };
+    let Some(tolerance) = row.tolerance else { return String::new() };
     let is_zero = row.simulated.is_some_and(|simulated| simulated.max == 0);
-    if is_zero && !from_zero {
+    if is_zero && !tolerance.from_zero {
         return "exactly".to_owned();
     }
-    match (absolute, percent) {
+    amounts(&row.subject, tolerance)
+}
+
+fn amounts(of: &Subject, tolerance: Tolerance) -> String {
+    match (tolerance.absolute, tolerance.percent) {
         (0, 0) => "exactly".to_owned(),
-        (absolute, 0) => format!("± {}", value(&row.subject, absolute)),
+        (absolute, 0) => format!("± {}", value(of, absolute)),
         (0, percent) => format!("± {percent} %"),
-        (absolute, percent) => format!("± {} + {percent} %", value(&row.subject, absolute)),
+        (absolute, percent) => format!("± {} + {percent} %", value(of, absolute)),
     }
 }
 
@@ -168,6 +170,9 @@ pub fn text(comparison: &Comparison) -> String {
             }
         }
     }
+    for remark in &comparison.remarks {
+        let _ = writeln!(out, "\n  the play: {remark}");
+    }
     for name in &comparison.unneeded {
         let _ = writeln!(out, "\n  a documented difference did not come up: {name}");
     }
@@ -176,8 +181,32 @@ pub fn text(comparison: &Comparison) -> String {
 
 #[cfg(test)]
 mod tests {
+    use switchyard_sim::scenario::validation::{CODES, COMPARED};
+
     use super::*;
     use crate::validation::report::tests::comparison;
+
+    /// Who reads what a tolerance is must not read an old one.
+    #[test]
+    fn documentation_has_every_default() {
+        let docs = include_str!("../../../docs/validation.md");
+        let line = |name: &str, what: &str, subject: &Subject, tolerance: Tolerance| {
+            let strict = if tolerance.from_zero { "" } else { "yes" };
+            format!("| {name} | {what} | {} | {strict} |", amounts(subject, tolerance))
+        };
+        let mut lines: Vec<_> = COMPARED
+            .iter()
+            .map(|(name, what, tolerance)| {
+                let subject = Subject::Figure((*name).to_owned());
+                line(&format!("`{name}`"), what, &subject, *tolerance)
+            })
+            .collect();
+        let codes = Subject::Code(String::new());
+        lines.push(line("error by code", "failed sends and errors of one name", &codes, CODES));
+        for line in lines {
+            assert!(docs.contains(&line), "docs/validation.md lacks\n{line}");
+        }
+    }
 
     #[test]
     fn text_shows_every_row_its_tolerance_and_what_differs_with_its_witness() {
@@ -191,6 +220,7 @@ mod tests {
             "repeated, documented: MirrorMaker 2 translates offsets conservatively.",
             "first witness, measured: checkout-1 #7 <is> gone",
             "came to fence-held",
+            "the play: west has 1 broker instead of 3",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }

@@ -194,11 +194,13 @@ fn scale_action(action: &mut Action, factor: u32) {
         | Action::StopBroker { lasts, .. }
         | Action::Inject { lasts, .. }
         | Action::KillGateway { lasts, .. } => {
-            lasts.iter_mut().for_each(|lasts| scale_span(lasts, factor));
+            if let Some(lasts) = lasts {
+                scale_span(lasts, factor);
+            }
         }
         Action::RestartGateway { down, .. } => scale_span(down, factor),
         Action::StallConsumer { lasts, .. } => scale_span(lasts, factor),
-        Action::Switchover { drain, .. } => drain.iter_mut().for_each(|drain| *drain /= factor),
+        Action::Switchover { drain, .. } => *drain = drain.map(|drain| drain / factor),
         // The operator waits no longer than it takes; a limit on that is no part of the story.
         Action::Await { .. }
         | Action::Reset { .. }
@@ -268,8 +270,9 @@ impl Client {
                     self.is_transactional || !properties.value("transactional.id").is_empty();
                 let Some(limit) = times.get("transaction.timeout.ms").copied() else { return };
                 for name in ["message.timeout.ms", "socket.timeout.ms"] {
-                    let time = times.get_mut(name).filter(|_| is_transactional);
-                    time.into_iter().for_each(|time| *time = (*time).min(limit));
+                    if let Some(time) = times.get_mut(name).filter(|_| is_transactional) {
+                        *time = (*time).min(limit);
+                    }
                 }
             }
         }
@@ -320,7 +323,8 @@ mod tests {
 
     fn is_time(name: &str) -> bool {
         let of_logins = name.starts_with("sasl.");
-        !of_logins && (name.ends_with(".ms") || name.contains("seconds") || name.ends_with(".ttl"))
+        let last = name.rsplit('.').next().unwrap_or_default();
+        !of_logins && ["ms", "seconds", "ttl"].contains(&last)
     }
 
     /// A new setting with a time has to be divided, or left alone on purpose: forgotten, it would tell another story.
