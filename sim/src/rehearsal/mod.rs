@@ -39,6 +39,7 @@ use crate::{
     },
 };
 use clients::Clients;
+pub use clients::{QUIET, names, start_delay};
 use operator::{Operator, Power};
 pub use recorder::Recorder;
 use world::World;
