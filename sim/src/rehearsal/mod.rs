@@ -37,6 +37,7 @@ use crate::{
 };
 pub use case::{Ended, case, route_entry};
 use clients::Clients;
+pub use clients::{QUIET, names, start_delay};
 use operator::{Operator, Power};
 pub use recorder::Recorder;
 pub use setting::{condition_label, fault_label, latency_range};
