@@ -9,8 +9,8 @@ use tempfile::NamedTempFile;
 use crate::{
     Result, eventually,
     ledger::{Ledger, none},
-    machine,
     process::Process,
+    version::Version,
 };
 
 /// Heap and compiler of a client: they live for seconds on two shared cores. Warnings are logged too.
@@ -22,12 +22,12 @@ pub type Settings<'a> = &'a [(&'a str, &'a str)];
 
 /// Directory of Kafka's jars, as `ci/setup` fills it.
 fn jars() -> Result<PathBuf> {
-    let version = machine::kafka_version();
+    let version = Version::under_test()?;
     let target = std::env::var("CARGO_TARGET_DIR").map_or_else(
         |_| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
         PathBuf::from,
     );
-    let jars = target.join("kafka").join(version);
+    let jars = target.join("kafka").join(version.to_string());
     if jars.join(".complete").exists() {
         Ok(jars)
     } else {
