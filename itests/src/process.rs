@@ -1,9 +1,9 @@
 //! Child processes whose output is kept and which end with the test.
 
 use std::{
-    io::{BufRead as _, BufReader, Read, Write as _},
+    io::{self, BufRead as _, BufReader, Read, Write as _},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError, mpsc},
     time::Duration,
 };
 
@@ -71,14 +71,15 @@ impl Process {
     }
 
     fn spawn(name: &str, program: &str, arguments: &[String], stdin: Stdio) -> Result<Self> {
-        // The kernel kills the child when the thread that started it ends, as it does when a test run is killed.
-        let mut child = Command::new("setpriv")
+        // The kernel kills the child when the thread that started it ends, which is when this process does.
+        let mut command = Command::new("setpriv");
+        command
             .args(["--pdeathsig", "KILL", program])
             .args(arguments)
             .stdin(stdin)
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
+            .stderr(Stdio::piped());
+        let mut child = spawn_for_good(command)
             .map_err(|error| format!("{name}: cannot start {program}: {error}"))?;
         let (stdout, stderr) = (Lines::default(), Lines::default());
         if let Some(source) = child.stderr.take() {
@@ -146,6 +147,25 @@ impl Process {
         .await;
         ended.map_err(|error| format!("{error}; its output ends:{}", self.tail()).into())
     }
+}
+
+/// Starts a program from a thread that lasts as long as this process. The threads of a runtime come and go.
+fn spawn_for_good(command: Command) -> io::Result<Child> {
+    type Answer = mpsc::Sender<io::Result<Child>>;
+    static STARTER: LazyLock<Mutex<mpsc::Sender<(Command, Answer)>>> = LazyLock::new(|| {
+        let (orders, taken) = mpsc::channel::<(Command, Answer)>();
+        std::thread::spawn(move || {
+            for (mut command, answer) in taken {
+                // Whoever does not wait for the answer does not want the child, which ends with it.
+                drop(answer.send(command.spawn()));
+            }
+        });
+        Mutex::new(orders)
+    });
+    let (answer, answered) = mpsc::channel();
+    let order = STARTER.lock().unwrap_or_else(PoisonError::into_inner).send((command, answer));
+    order.map_err(|_| io::ErrorKind::BrokenPipe)?;
+    answered.recv().map_err(|_| io::ErrorKind::BrokenPipe)?
 }
 
 impl Drop for Process {

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -31,8 +31,8 @@ const FILLED_AFTER: Duration = Duration::from_millis(100);
 /// Own connections that may be needed to fill a queue. With a backlog of 0 the kernel keeps one.
 const FILLERS_MAX: usize = 8;
 
-/// How long a dial of a backend may take; it is on the same machine.
-const DIAL_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long a dial of a backend may take. It is on the same machine, so there is no answer only where nothing is.
+const DIAL_TIME_MAX: Duration = Duration::from_millis(300);
 
 /// How often a backend that is away is tried.
 const TRY_EVERY: Duration = Duration::from_millis(50);
@@ -45,14 +45,14 @@ pub struct Backend {
     /// What lies between.
     pub link: Link,
     /// Where it listens.
-    pub address: SocketAddr,
+    address: Mutex<SocketAddr>,
     away_since: Mutex<Option<Instant>>,
 }
 
 impl Backend {
     /// One that is there.
     pub fn new(link: &Link, address: SocketAddr) -> Self {
-        Self { link: link.clone(), address, away_since: Mutex::default() }
+        Self { link: link.clone(), address: Mutex::new(address), away_since: Mutex::default() }
     }
 
     fn away_since(&self) -> Option<Instant> {
@@ -65,7 +65,8 @@ impl Backend {
     }
 
     async fn dial(&self) -> Option<TcpStream> {
-        let dialled = timeout(DIAL_TIME_MAX, TcpStream::connect(self.address)).await;
+        let address = *self.address.lock().unwrap_or_else(PoisonError::into_inner);
+        let dialled = timeout(DIAL_TIME_MAX, TcpStream::connect(address)).await;
         let stream = dialled.ok().and_then(io::Result::ok);
         self.set_away(stream.is_none());
         stream
@@ -140,7 +141,8 @@ impl Front {
         let shared =
             Arc::new(Shared { address, backends, watch, changed, next: AtomicUsize::new(0) });
         // The first time an error is the caller's; later ones are tried again.
-        let listener = listener(address).map_err(|error| format!("cannot listen at {address}: {error}"))?;
+        let listener =
+            listener(address).map_err(|error| format!("cannot listen at {address}: {error}"))?;
         let task = tokio::spawn(Arc::clone(&shared).run(Some(listener)));
         Ok(Self { shared, task })
     }
@@ -148,6 +150,13 @@ impl Front {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.shared.address
+    }
+
+    /// The backends are at another address now, with the same ports.
+    pub fn move_backends(&self, to: IpAddr) {
+        for backend in &self.shared.backends {
+            backend.address.lock().unwrap_or_else(PoisonError::into_inner).set_ip(to);
+        }
     }
 }
 
@@ -168,16 +177,19 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
 
 impl Shared {
     fn mode(&self) -> Mode {
-        let there = |backend: &&Backend| {
-            backend.away_since().is_none() && !backend.link.state().refuses
-        };
+        let there =
+            |backend: &&Backend| backend.away_since().is_none() && !backend.link.state().refuses;
         let mut there = self.backends.iter().filter(there).peekable();
         if there.peek().is_none() {
             // An end that is away behind a hole does not refuse either.
             let silent = self.backends.iter().any(|backend| backend.link.state().is_held());
             return if silent { Mode::Silent } else { Mode::Closed };
         }
-        if there.all(|backend| backend.link.state().is_held()) { Mode::Silent } else { Mode::Accepts }
+        if there.all(|backend| backend.link.state().is_held()) {
+            Mode::Silent
+        } else {
+            Mode::Accepts
+        }
     }
 
     async fn run(self: Arc<Self>, mut own: Option<TcpListener>) {
@@ -250,7 +262,8 @@ impl Shared {
     async fn choose(&self) -> Option<&Backend> {
         let mut believed = Vec::new();
         for backend in &self.backends {
-            let noticed = backend.away_since().is_some_and(|since| since.elapsed() > BALANCER_NOTICES);
+            let noticed =
+                backend.away_since().is_some_and(|since| since.elapsed() > BALANCER_NOTICES);
             if !noticed || backend.dial().await.is_some() {
                 believed.push(backend);
             }

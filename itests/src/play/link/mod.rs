@@ -169,6 +169,11 @@ impl Link {
         self.change(|state| state.ways.iter_mut().for_each(|way| way.held_since = None));
     }
 
+    /// Whether some direction carries nothing.
+    pub fn is_held(&self) -> bool {
+        self.state().is_held()
+    }
+
     /// Connections are reset, and new ones refused, until this is taken back.
     pub fn refuse(&self, refuses: bool) {
         self.change(|state| {
