@@ -14,6 +14,7 @@
 //! | [`cli`] | the command `switchyard-itests` |
 //! | [`tap`] | a listener in front of the gateway that reads every byte clients are sent |
 //! | [`wire`] | single requests, for what no client library tells |
+//! | [`version`] | versions of Kafka, and what they have |
 //! | [`process`] | child processes whose output is kept |
 //!
 //! Everything listens on loopback: brokers on 127.11.0.0/16 and 127.12.0.0/16, gateways on 127.21.0.0/16, taps on
@@ -40,6 +41,7 @@ pub mod play;
 pub mod process;
 pub mod tap;
 pub mod validation;
+pub mod version;
 pub mod wire;
 pub mod world;
 

@@ -15,9 +15,9 @@ use switchyard_sim::{
 
 use super::{Failure, OUT, say, stem, table};
 use crate::{
-    Result, machine,
+    Result, machine, play,
     validation::{
-        self, Measured, Validated,
+        self, Validated,
         report::{self, Report},
         show,
     },
@@ -117,7 +117,7 @@ async fn one(args: &Args, scenario: &Scenario, report: &mut Report) -> Result<bo
         seeds.len(),
         prepared.duration.as_secs()
     ));
-    let validated = match validation::validate(&prepared, time_scale, &seeds, play).await {
+    let validated = match validation::validate(&prepared, time_scale, &seeds, play::play).await {
         Ok(validated) => validated,
         Err(error) if args.keep_going => {
             say(&format!("{}: {error}\n", scenario.name));
@@ -133,14 +133,6 @@ async fn one(args: &Args, scenario: &Scenario, report: &mut Report) -> Result<bo
     report.put(validated.comparison);
     report.save(&args.out).map_err(Failure::at_run_time)?;
     Ok(passed)
-}
-
-/// Stands in for a play on real Kafka: one more rehearsal.
-async fn play(scenario: &Scenario) -> Result<Measured> {
-    let scenario = Arc::new(scenario.clone());
-    let run = tokio::task::spawn_blocking(move || switchyard_sim::rehearsal::run(&scenario, 4711));
-    let outcome = run.await??;
-    Ok(Measured { history: outcome.history, case: outcome.case, ..Measured::default() })
 }
 
 /// What is to be validated.

@@ -127,13 +127,11 @@ fn said(out: &mut String, comparison: &Comparison) {
 }
 
 fn circumstances(comparison: &Comparison) -> String {
-    let versions: Vec<_> =
-        comparison.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
     format!(
         "{}; {}; {}; {} cores, {} GiB",
         show::setting(comparison),
         comparison.date,
-        versions.join(", "),
+        show::versions(comparison),
         comparison.cores,
         comparison.memory_mib.div_ceil(1024)
     )

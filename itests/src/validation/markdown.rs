@@ -98,14 +98,9 @@ fn circumstances(report: &Report) -> String {
 
 /// `Kafka 4.1.1, … on 2 cores with 23 GiB.`
 fn made(comparison: &Comparison) -> String {
-    let names = [("switchyard", "Switchyard"), ("kafka", "Kafka"), ("librdkafka", "librdkafka")];
-    let versions = names.iter().filter_map(|(key, name)| {
-        comparison.versions.get(*key).map(|version| format!("{name} {version}"))
-    });
-    let versions: Vec<_> = versions.collect();
     format!(
-        "{}, {} cores and {} GiB.",
-        versions.join(", "),
+        "{}; {} cores, {} GiB.",
+        show::versions(comparison),
         comparison.cores,
         comparison.memory_mib.div_ceil(1024)
     )
@@ -169,7 +164,7 @@ mod tests {
         assert!(lines[2].starts_with("| `fence/hold` |"), "{text}");
         assert!(lines[2].contains("**0 → 3**"), "{text}");
         assert!(lines[2].contains("10.0 s → 11.3 s"), "{text}");
-        assert!(text.contains("Kafka 4.1.1, 2 cores and 24 GiB."), "{text}");
+        assert!(text.contains("Kafka 4.1.1, Java client 4.1.1; 2 cores, 24 GiB."), "{text}");
         assert!(document(&report).contains("## planned: DIFFERS in 1"));
     }
 }

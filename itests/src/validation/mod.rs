@@ -26,13 +26,12 @@ pub mod sample;
 pub mod show;
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use switchyard_sim::{
-    oracle::{Case, History, judge},
+    oracle::History,
     rehearsal,
     scenario::{
         Scenario,
@@ -40,23 +39,10 @@ use switchyard_sim::{
     },
 };
 
-use crate::Result;
+use crate::{Result, play::Played};
 use compare::Row;
 use report::Comparison;
 use sample::Sample;
-
-/// What a play on real Kafka has come to.
-#[derive(Clone, Debug, Default)]
-pub struct Measured {
-    /// What was seen.
-    pub history: History,
-    /// What the judge has to know.
-    pub case: Case,
-    /// Brokers of each cluster: as many as there was memory for.
-    pub brokers: BTreeMap<String, usize>,
-    /// What could not be as in the scenario.
-    pub remarks: Vec<String>,
-}
 
 /// A comparison, and the histories that it is made of, for study.
 #[derive(Clone, Debug)]
@@ -82,16 +68,13 @@ pub async fn validate(
     scenario: &Arc<Scenario>,
     time_scale: u32,
     seeds: &[u64],
-    play: impl AsyncFnOnce(&Scenario) -> Result<Measured>,
+    play: impl AsyncFnOnce(&Scenario) -> Result<Played>,
 ) -> Result<Validated> {
     let began = Instant::now();
     let (samples, simulated) = rehearse(scenario, seeds).await?;
     let rehearsed = began.elapsed();
-    let began = Instant::now();
-    let measured = play(scenario).await?;
-    let played = began.elapsed();
-    let verdict = judge(&measured.history, &measured.case);
-    let sample = Sample::of(&measured.history, &verdict);
+    let played = play(scenario).await?;
+    let sample = Sample::of(&played.history, &played.verdict());
     let validation = scenario.validation.clone().unwrap_or_default();
     let rows = compare::rows(&validation, &scenario.expect.sometimes, &samples, &sample);
     let comparison = Comparison {
@@ -101,13 +84,14 @@ pub async fn validate(
         seeds: seeds.to_vec(),
         unneeded: unneeded(&validation, &rows),
         rows,
-        brokers: measured.brokers,
-        remarks: measured.remarks,
+        played_ms: millis(played.wall()),
+        brokers: played.brokers,
+        kafka: played.versions,
+        remarks: played.remarks,
         rehearsed_ms: millis(rehearsed),
-        played_ms: millis(played),
         ..Comparison::here_and_now()
     };
-    Ok(Validated { comparison, simulated, measured: measured.history })
+    Ok(Validated { comparison, simulated, measured: played.history })
 }
 
 /// Rehearsals one after the other, away from the runtime's own threads: samples, and the first history.
@@ -139,7 +123,7 @@ fn millis(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{collections::BTreeMap, path::Path};
 
     use switchyard_sim::{oracle::history::What, scenario};
 
@@ -154,15 +138,21 @@ mod tests {
     }
 
     /// A second rehearsal in place of a play: the whole way without Docker.
-    async fn another_rehearsal(scenario: &Scenario) -> Result<Measured> {
+    async fn another_rehearsal(scenario: &Scenario) -> Result<Played> {
         let scenario = Arc::new(scenario.clone());
         let run = tokio::task::spawn_blocking(move || rehearsal::run(&scenario, 4711));
         let outcome = run.await??;
-        let (history, case) = (outcome.history, outcome.case);
-        Ok(Measured { history, case, ..Measured::default() })
+        Ok(Played {
+            history: outcome.history,
+            case: outcome.case,
+            remarks: Vec::new(),
+            brokers: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            times: Vec::new(),
+        })
     }
 
-    fn run(play: impl AsyncFnOnce(&Scenario) -> Result<Measured>) -> Validated {
+    fn run(play: impl AsyncFnOnce(&Scenario) -> Result<Played>) -> Validated {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(validate(&fence(), 4, &[1, 2], play)).expect("an outcome")
     }

@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::compare::{Agreement, Row};
-use crate::{Result, machine};
+use crate::{Result, version::Version};
 
 /// Names of the files in the folder of results.
 const JSON: &str = "validation.json";
@@ -40,6 +40,8 @@ pub struct Comparison {
     pub unneeded: Vec<String>,
     /// Brokers of each cluster of the play.
     pub brokers: BTreeMap<String, usize>,
+    /// Kafka's version in each cluster.
+    pub kafka: BTreeMap<String, String>,
     /// What could not be as in the scenario.
     pub remarks: Vec<String>,
     /// How long all rehearsals took together, in milliseconds.
@@ -48,7 +50,7 @@ pub struct Comparison {
     pub played_ms: u64,
     /// When it ended: `2026-11-26T12:30:00Z`.
     pub date: String,
-    /// What was compared: `switchyard`, `kafka`, `librdkafka`.
+    /// Of the gateway and the clients: `switchyard`, `java`, `librdkafka`.
     pub versions: BTreeMap<String, String>,
     /// Processors that the machine has.
     pub cores: usize,
@@ -62,7 +64,7 @@ impl Comparison {
         let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
         let versions = [
             ("switchyard", env!("CARGO_PKG_VERSION").to_owned()),
-            ("kafka", machine::kafka_version()),
+            ("java", Version::under_test().map(|it| it.to_string()).unwrap_or_default()),
             ("librdkafka", librdkafka),
         ];
         let now = jiff::Timestamp::now().as_second();
@@ -189,7 +191,8 @@ pub(super) mod tests {
             rehearsed_ms: 2_500,
             played_ms: 61_000,
             date: "2026-11-26T12:30:00Z".to_owned(),
-            versions: [("kafka".to_owned(), "4.1.1".to_owned())].into(),
+            kafka: ["east", "west"].map(|name| (name.to_owned(), "4.1.1".to_owned())).into(),
+            versions: [("java".to_owned(), "4.1.1".to_owned())].into(),
             cores: 2,
             memory_mib: 24_000,
             unneeded: Vec::new(),

@@ -114,6 +114,21 @@ pub fn setting(comparison: &Comparison) -> String {
     )
 }
 
+/// `Kafka 4.1.1, Java client 4.1.1, librdkafka 2.12.1, Switchyard 0.1.0`
+pub fn versions(comparison: &Comparison) -> String {
+    let mut kafka: Vec<&str> = comparison.kafka.values().map(String::as_str).collect();
+    kafka.sort_unstable();
+    kafka.dedup();
+    let mut all = vec![format!("Kafka {}", kafka.join(" and "))];
+    for (key, name) in
+        [("java", "Java client"), ("librdkafka", "librdkafka"), ("switchyard", "Switchyard")]
+    {
+        let version = comparison.versions.get(key);
+        all.extend(version.map(|version| format!("{name} {version}")));
+    }
+    all.join(", ")
+}
+
 /// `agrees`, `differs as documented`, `DIFFERS`: the worst of all rows.
 pub fn outcome(comparison: &Comparison) -> String {
     let count = |kind| comparison.count(kind);
