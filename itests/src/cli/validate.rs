@@ -109,7 +109,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
 async fn one(args: &Args, scenario: &Scenario, report: &mut Report) -> Result<bool, Failure> {
     let own = scenario.validation.as_ref().map_or(1, |validation| validation.time_scale);
     let time_scale = args.time_scale.unwrap_or(own);
-    let prepared = Arc::new(validation::prepared(scenario, time_scale));
+    let prepared = Arc::new(scenario.as_validated(Some(time_scale)));
     let seeds: Vec<u64> = (1..=args.seeds).collect();
     say(&format!(
         "\n{}: {} rehearsals, then a play of {} s\n",

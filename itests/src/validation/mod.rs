@@ -55,12 +55,7 @@ pub struct Validated {
     pub measured: History,
 }
 
-/// The scenario as it is rehearsed and played for a comparison: scaled, and with the mirror that real Kafka has.
-pub fn prepared(scenario: &Scenario, time_scale: u32) -> Scenario {
-    scenario.with_mirror_maker().scaled(time_scale)
-}
-
-/// Rehearses a scenario that was [`prepared`] over some seeds, and plays it.
+/// Rehearses a scenario over some seeds, and plays it; it is taken [as validated](Scenario::as_validated) before.
 ///
 /// # Errors
 /// When a rehearsal or the play has no outcome.
@@ -134,7 +129,7 @@ mod tests {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios/fence-error-or-hold.yaml");
         let scenarios = scenario::load_for_validation(&file, &[]).expect("a good file");
         let hold = scenarios.iter().find(|it| it.name == "fence-error-or-hold/hold");
-        Arc::new(prepared(hold.expect("the variant"), 4))
+        Arc::new(hold.expect("the variant").as_validated(Some(4)))
     }
 
     /// A second rehearsal in place of a play: the whole way without Docker.

@@ -138,6 +138,14 @@ impl Scenario {
         scenario
     }
 
+    /// The scenario as it is rehearsed and played to be compared: with the mirror that real Kafka has, and its times divided by
+    /// what its section `validation` says, or by `factor`.
+    #[must_use]
+    pub fn as_validated(&self, factor: Option<u32>) -> Self {
+        let own = self.validation.as_ref().map_or(1, |validation| validation.time_scale);
+        self.with_mirror_maker().scaled(factor.unwrap_or(own))
+    }
+
     /// Divides the times of the gateway's configuration, in its text and as checked.
     fn scale_gateway(&mut self, factor: u32) {
         let mut file: Value =
