@@ -392,8 +392,9 @@ fn stored_somewhere(history: &History) -> BTreeMap<Arc<str>, BTreeSet<u64>> {
 impl Written {
     /// Numbers of the records that a cluster owes its producer: acknowledged, and committed where there are transactions.
     fn owed(&self) -> impl Iterator<Item = u64> {
-        let counts =
-            |number: &u64| self.committed.as_ref().is_none_or(|committed| committed.contains(number));
+        let counts = |number: &u64| {
+            self.committed.as_ref().is_none_or(|committed| committed.contains(number))
+        };
         self.acknowledged.keys().copied().filter(counts)
     }
 
