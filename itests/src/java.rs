@@ -9,8 +9,8 @@ use tempfile::NamedTempFile;
 use crate::{
     Result, eventually,
     ledger::{Ledger, none},
-    machine,
     process::Process,
+    version::Version,
 };
 
 /// Heap and compiler of a client: they live for seconds on two shared cores. Warnings are logged too.
@@ -22,12 +22,12 @@ pub type Settings<'a> = &'a [(&'a str, &'a str)];
 
 /// Directory of Kafka's jars, as `ci/setup` fills it.
 fn jars() -> Result<PathBuf> {
-    let version = machine::kafka_version();
+    let version = Version::under_test()?;
     let target = std::env::var("CARGO_TARGET_DIR").map_or_else(
         |_| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
         PathBuf::from,
     );
-    let jars = target.join("kafka").join(version);
+    let jars = target.join("kafka").join(version.to_string());
     if jars.join(".complete").exists() {
         Ok(jars)
     } else {
@@ -37,10 +37,15 @@ fn jars() -> Result<PathBuf> {
 
 fn java(class: &str, arguments: &[String]) -> Result<Process> {
     let mut all: Vec<_> = JVM.iter().map(|&option| option.to_owned()).collect();
-    all.extend(["-cp".to_owned(), jars()?.join("*").display().to_string(), class.to_owned()]);
+    all.extend(["-cp".to_owned(), class_path()?, class.to_owned()]);
     all.extend_from_slice(arguments);
     let name = class.rsplit('.').next().unwrap_or(class);
     Process::start(name, "java", &all)
+}
+
+/// Kafka's jars, as `-cp` takes them.
+pub(crate) fn class_path() -> Result<String> {
+    Ok(jars()?.join("*").display().to_string())
 }
 
 /// Runs one of Kafka's command-line tools to its end and gives what it printed. Fails when the tool did.

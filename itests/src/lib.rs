@@ -12,6 +12,7 @@
 //! | [`play`] | scenario files on real Kafka, into the history that rehearsals have |
 //! | [`tap`] | a listener in front of the gateway that reads every byte clients are sent |
 //! | [`wire`] | single requests, for what no client library tells |
+//! | [`version`] | versions of Kafka, and what they have |
 //! | [`process`] | child processes whose output is kept |
 //!
 //! Everything listens on loopback: brokers on 127.11.0.0/16 and 127.12.0.0/16, gateways on 127.21.0.0/16, taps on
@@ -36,6 +37,7 @@ pub mod machine;
 pub mod play;
 pub mod process;
 pub mod tap;
+pub mod version;
 pub mod wire;
 pub mod world;
 

@@ -12,16 +12,13 @@ use std::{
     sync::LazyLock,
 };
 
-use crate::Result;
+use crate::{Result, version::Version};
 
 /// Every container of the tests carries it, with the slot as its value.
 pub(crate) const LABEL: &str = "switchyard.itests";
 
 /// Slots that there are.
 const SLOTS: u8 = 10;
-
-/// Version of Kafka, unless `SWITCHYARD_KAFKA_VERSION` says another.
-const KAFKA_VERSION: &str = "4.1.1";
 
 /// What was found, once for each process.
 struct Machine {
@@ -68,9 +65,10 @@ pub(crate) fn network() -> String {
     format!("switchyard-itests-{}", slot())
 }
 
-/// The version of Kafka under test.
-pub fn kafka_version() -> String {
-    std::env::var("SWITCHYARD_KAFKA_VERSION").unwrap_or_else(|_| KAFKA_VERSION.into())
+/// Name and tag of the image of another version than the one under test.
+pub fn image_of(version: Version) -> Result<(String, String), String> {
+    let name = |place: &str| format!("{place}/kafka:{version}");
+    find_image(&[name("apache"), name("switchyard")])
 }
 
 /// Runs `docker` and gives what it printed.
@@ -96,7 +94,7 @@ impl Machine {
         let slot = SLOT.clone()?;
         docker(&["version", "--format", "{{.Server.Version}}"])
             .map_err(|error| format!("no Docker engine answers ({error}): run ci/setup"))?;
-        let image = Self::find_image()?;
+        let image = image_under_test()?;
         let path = std::env::temp_dir().join(format!("switchyard-itests-{slot}.lock"));
         let lock = File::create(&path)
             .and_then(|file| file.lock().map(|()| file))
@@ -118,22 +116,24 @@ impl Machine {
             .map_err(|error| format!("cannot start the process that cleans up: {error}"))?;
         Ok(Self { image, _lock: lock, _reaper: reaper })
     }
+}
 
-    fn find_image() -> Result<(String, String), String> {
-        let version = kafka_version();
-        let candidates = match std::env::var("SWITCHYARD_KAFKA_IMAGE") {
-            Ok(image) => vec![image],
-            Err(_) => {
-                vec![format!("apache/kafka:{version}"), format!("switchyard/kafka:{version}")]
-            }
-        };
-        candidates
-            .iter()
-            .find(|image| docker(&["image", "inspect", "--format", "{{.Id}}", image]).is_ok())
-            .and_then(|image| image.rsplit_once(':'))
-            .map(|(name, tag)| (name.to_owned(), tag.to_owned()))
-            .ok_or_else(|| format!("no image {}: run ci/setup", candidates.join(" or ")))
+/// The image of the version under test.
+fn image_under_test() -> Result<(String, String), String> {
+    match std::env::var("SWITCHYARD_KAFKA_IMAGE") {
+        Ok(image) => find_image(&[image]),
+        Err(_) => image_of(Version::under_test()?),
     }
+}
+
+/// Name and tag of the first of some images that is there.
+fn find_image(candidates: &[String]) -> Result<(String, String), String> {
+    candidates
+        .iter()
+        .find(|image| docker(&["image", "inspect", "--format", "{{.Id}}", image]).is_ok())
+        .and_then(|image| image.rsplit_once(':'))
+        .map(|(name, tag)| (name.to_owned(), tag.to_owned()))
+        .ok_or_else(|| format!("no image {}: run ci/setup", candidates.join(" or ")))
 }
 
 /// Shell commands that remove every container and network of the tests.
