@@ -308,7 +308,10 @@ fn balancer_leaves_out_whoever_is_away() {
         for _ in 0..6 {
             before += usize::from(answered().await.is_ok());
         }
-        assert_eq!(before, 3, "connections go in turns, also to one that the balancer has not missed yet");
+        assert_eq!(
+            before, 3,
+            "connections go in turns, also to one that the balancer has not missed yet"
+        );
         sleep(ms(2100)).await;
         for _ in 0..6 {
             answered().await?;

@@ -39,6 +39,7 @@ pub fn case(scenario: &Scenario, ended: &Ended) -> Case {
         ended: ended.ended,
         latency_max: ended.latency_max,
         parked_bytes_max: parked_bytes_max(scenario),
+        mirrored: scenario.mirror.is_some(),
         switches_back: switches_back(scenario),
         ..Case::default()
     };
@@ -68,7 +69,8 @@ pub fn case(scenario: &Scenario, ended: &Ended) -> Case {
 
 /// Where a route points in the end; what nobody could tell is where the file points.
 fn target(scenario: &Scenario, ended: &Ended, route: &str) -> String {
-    let in_file = || scenario.gateway.routes.get(route).map(|route| route.target.domain.to_string());
+    let in_file =
+        || scenario.gateway.routes.get(route).map(|route| route.target.domain.to_string());
     ended.targets.get(route).cloned().or_else(in_file).unwrap_or_default()
 }
 

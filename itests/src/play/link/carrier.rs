@@ -44,7 +44,8 @@ pub(super) async fn carry(
         drop(stream.set_nodelay(true));
     }
     let state = link.state();
-    let handshake = draw(state.way(Direction::Forth).latency) + draw(state.way(Direction::Back).latency);
+    let handshake =
+        draw(state.way(Direction::Forth).latency) + draw(state.way(Direction::Back).latency);
     tokio::time::sleep(handshake).await;
     let end = {
         let (from_dialler, to_dialler) = dialler.split();
@@ -190,8 +191,10 @@ impl<'a> Pump<'a> {
 
     fn gives_up_at(&self, state: &super::State) -> Option<Instant> {
         // A sender that has ended waits for nothing.
-        let endurance = state.endurance[self.direction as usize].filter(|_| self.ended.is_none())?;
-        let unacknowledged = self.unacknowledged_since.map(|since| since + endurance.unacknowledged);
+        let endurance =
+            state.endurance[self.direction as usize].filter(|_| self.ended.is_none())?;
+        let unacknowledged =
+            self.unacknowledged_since.map(|since| since + endurance.unacknowledged);
         let silent = state.held_since().map(|since| since + endurance.silent);
         unacknowledged.into_iter().chain(silent).min()
     }

@@ -140,7 +140,8 @@ impl Front {
         let shared =
             Arc::new(Shared { address, backends, watch, changed, next: AtomicUsize::new(0) });
         // The first time an error is the caller's; later ones are tried again.
-        let listener = listener(address).map_err(|error| format!("cannot listen at {address}: {error}"))?;
+        let listener =
+            listener(address).map_err(|error| format!("cannot listen at {address}: {error}"))?;
         let task = tokio::spawn(Arc::clone(&shared).run(Some(listener)));
         Ok(Self { shared, task })
     }
@@ -168,16 +169,19 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
 
 impl Shared {
     fn mode(&self) -> Mode {
-        let there = |backend: &&Backend| {
-            backend.away_since().is_none() && !backend.link.state().refuses
-        };
+        let there =
+            |backend: &&Backend| backend.away_since().is_none() && !backend.link.state().refuses;
         let mut there = self.backends.iter().filter(there).peekable();
         if there.peek().is_none() {
             // An end that is away behind a hole does not refuse either.
             let silent = self.backends.iter().any(|backend| backend.link.state().is_held());
             return if silent { Mode::Silent } else { Mode::Closed };
         }
-        if there.all(|backend| backend.link.state().is_held()) { Mode::Silent } else { Mode::Accepts }
+        if there.all(|backend| backend.link.state().is_held()) {
+            Mode::Silent
+        } else {
+            Mode::Accepts
+        }
     }
 
     async fn run(self: Arc<Self>, mut own: Option<TcpListener>) {
@@ -250,7 +254,8 @@ impl Shared {
     async fn choose(&self) -> Option<&Backend> {
         let mut believed = Vec::new();
         for backend in &self.backends {
-            let noticed = backend.away_since().is_some_and(|since| since.elapsed() > BALANCER_NOTICES);
+            let noticed =
+                backend.away_since().is_some_and(|since| since.elapsed() > BALANCER_NOTICES);
             if !noticed || backend.dial().await.is_some() {
                 believed.push(backend);
             }
