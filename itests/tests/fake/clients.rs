@@ -17,7 +17,7 @@ use switchyard_itests::{
 use switchyard_sim::{
     client::{self, record::Numbered},
     oracle::{
-        Case, GroupHome, History, Home, Verdict,
+        Case, GroupHome, History, Home, Verdict, error_code,
         history::{Entry, Position, Record, Stored, What},
         judge,
     },
@@ -54,7 +54,13 @@ struct Play {
 impl Play {
     async fn start(clients: &str) -> Result<Self> {
         let scenario = scenario(clients)?;
-        let cluster = FakeCluster::start(FakePlan::default())?;
+        let settings = &[
+            ("auto.create.topics.enable", "false"),
+            ("broker.session.timeout.ms", "1000"),
+            ("group.initial.rebalance.delay.ms", "0"),
+            ("group.min.session.timeout.ms", "1000"),
+        ];
+        let cluster = FakeCluster::start(FakePlan { settings, ..FakePlan::default() })?;
         cluster.create_topic("orders", 4, 3).await?;
         let bootstrap = cluster.bootstrap();
         let prepared = Clients::prepare(&scenario, |_| bootstrap.clone()).await?;
@@ -183,8 +189,8 @@ fn is_acknowledged(what: &What) -> bool {
     matches!(what, What::Acknowledged { .. })
 }
 
-fn is_failed(what: &What) -> bool {
-    matches!(what, What::Failed { .. })
+fn is_disconnected(what: &What) -> bool {
+    matches!(what, What::Disconnected { .. })
 }
 
 fn is_assigned(what: &What) -> bool {
@@ -227,6 +233,124 @@ fn clients_of_a_scenario_write_and_read_every_record_once() {
             assert!(ends(name, true) >= 6, "{name} has committed {}", ends(name, true));
             assert_eq!(ends(name, false), 0, "{name}");
         }
+        Ok(())
+    });
+}
+
+/// Names of what records of a client have failed with.
+fn failures(history: &History, name: &str) -> BTreeSet<String> {
+    let code = |entry: &Entry| match &entry.what {
+        What::Failed { reason, .. } if *entry.who == *name => Some(error_code(reason)),
+        _ => None,
+    };
+    history.entries.iter().filter_map(code).collect()
+}
+
+/// What waits for too long fails, by the same name in both libraries; what comes later is written, and cuts are told.
+#[test]
+fn records_that_an_outage_outlasts_fail_and_those_behind_them_do_not() {
+    fake_test(async {
+        let play = Play::start(
+            "producers:\n\
+             - {name: checkout, cluster: east, topic: orders, rate: 20, settings: {delivery.timeout.ms: 3000, request.timeout.ms: 1000}}\n\
+             - {name: payments, cluster: east, topic: orders, rate: 20, transaction-records: 10, settings: {delivery.timeout.ms: 3000, request.timeout.ms: 1000}}\n\
+             - {name: sensors, profile: librdkafka, cluster: east, topic: orders, rate: 20, settings: {message.timeout.ms: 3000}}\n",
+        )
+        .await?;
+        let producers = ["checkout-1", "payments-1", "sensors-1"];
+        for name in producers {
+            play.await_count(name, "acknowledged", 20, is_acknowledged).await?;
+        }
+        for node in 1..=3 {
+            play.cluster.kill(node);
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        for node in 1..=3 {
+            play.cluster.start_again(node);
+        }
+        for name in producers {
+            let before = play.count(name, is_acknowledged);
+            play.await_count(name, "acknowledged", before + 20, is_acknowledged).await?;
+            assert!(play.count(name, is_disconnected) > 0, "{name} has lost its connections");
+        }
+        let (history, verdict) = play.end().await?;
+        assert_eq!(verdict.figures["lost"], 0, "{:?}", verdict.witnesses.get("lost"));
+        assert_eq!(verdict.figures["fatal"], 0, "{:?}", verdict.witnesses.get("fatal"));
+        let expired = BTreeSet::from(["delivery timeout".to_owned()]);
+        for name in ["checkout-1", "sensors-1"] {
+            assert_eq!(failures(&history, name), expired, "{name}");
+        }
+        assert!(failures(&history, "payments-1").is_superset(&expired));
+        let aborted =
+            |entry: &Entry| matches!(entry.what, What::Transaction { committed: false, .. });
+        assert!(history.entries.iter().any(aborted), "a transaction with a record that failed");
+        Ok(())
+    });
+}
+
+/// A member that comes later gets its share, and whoever gives partitions up says so.
+#[test]
+fn members_that_come_later_get_their_share() {
+    fake_test(async {
+        let settings = "settings: {group.id: GROUP, auto.offset.reset: earliest, heartbeat.interval.ms: 500, auto.commit.interval.ms: 500}";
+        let consumer = |name: &str, profile: &str, group: &str, start: &str| {
+            let settings = settings.replace("GROUP", group);
+            format!(
+                "- {{name: {name}, profile: {profile}, cluster: east, topics: [orders], start: {start}, {settings}}}\n"
+            )
+        };
+        let play = Play::start(&format!(
+            "producers: [{{name: checkout, cluster: east, topic: orders, rate: 50}}]\nconsumers:\n{}{}{}{}",
+            consumer("billing", "java", "billing", "0s"),
+            consumer("billing-late", "java", "billing", "3s"),
+            consumer("archive", "librdkafka", "archive", "0s"),
+            consumer("archive-late", "librdkafka", "archive", "3s"),
+        ))
+        .await?;
+        for name in ["billing-late-1", "archive-late-1"] {
+            play.await_count(name, "assigned", 1, is_assigned).await?;
+        }
+        for name in ["billing-1", "archive-1"] {
+            play.await_count(name, "assigned", 2, is_assigned).await?;
+        }
+        let (history, verdict) = play.end().await?;
+        assert_eq!(verdict.figures["missed"], 0, "{:?}", verdict.witnesses.get("missed"));
+        assert_eq!(verdict.figures["rebalances"], 2, "one of each group");
+        for name in ["billing-1", "billing-late-1", "archive-1", "archive-late-1"] {
+            let held = |entry: &Entry| match &entry.what {
+                What::Assigned { partitions, .. } if *entry.who == *name => Some(partitions.len()),
+                _ => None,
+            };
+            assert_eq!(history.entries.iter().rev().find_map(held), Some(2), "{name}");
+        }
+        Ok(())
+    });
+}
+
+/// Whoever polls too late loses its partitions and gets them again; only librdkafka lets its application know.
+#[test]
+fn consumers_that_are_stalled_for_too_long_come_back() {
+    fake_test(async {
+        let settings = "settings: {auto.offset.reset: earliest, session.timeout.ms: 2000, max.poll.interval.ms: 2000, heartbeat.interval.ms: 500}";
+        let mut play = Play::start(&format!(
+            "producers: [{{name: checkout, cluster: east, topic: orders, rate: 50}}]\nconsumers:\n\
+             - {{name: billing, cluster: east, topics: [orders], {settings}}}\n\
+             - {{name: archive, profile: librdkafka, cluster: east, topics: [orders], {settings}}}\n",
+        ))
+        .await?;
+        for name in ["billing", "archive"] {
+            let is_consumed = |what: &What| matches!(what, What::Consumed { .. });
+            play.await_count(name, "consumed", 20, is_consumed).await?;
+            play.clients.stall(name, Duration::from_secs(4))?;
+        }
+        for name in ["billing", "archive"] {
+            play.await_count(name, "assigned", 2, is_assigned).await?;
+        }
+        assert!(!play.clients.have_settled()?, "records are on their way");
+        let (_, verdict) = play.end().await?;
+        assert_eq!(verdict.figures["missed"], 0, "{:?}", verdict.witnesses.get("missed"));
+        assert_eq!(verdict.figures["rebalances"], 2, "one of each group");
+        assert_eq!(verdict.figures["errors"], 1, "{:?}", verdict.witnesses.get("errors"));
         Ok(())
     });
 }
