@@ -16,6 +16,7 @@ use super::{
     mirror::{self, MirrorMaker},
     network::{Network, Viewer},
     stage,
+    usage::Usage,
     watch::Logs,
 };
 use crate::{Result, cluster::Cluster, eventually, machine, version::Version};
@@ -34,6 +35,7 @@ pub(super) struct World {
     pub(super) instances: Vec<Instance>,
     pub(super) mirror: Mirror,
     pub(super) logs: tokio::sync::Mutex<Logs>,
+    pub(super) usages: Mutex<Vec<Usage>>,
     /// What is otherwise than in the scenario, line by line.
     pub(super) remarks: Vec<String>,
 }
@@ -127,6 +129,7 @@ impl World {
             mirror: Mirror::default(),
             logs: tokio::sync::Mutex::new(Logs::new(topics.collect(), mirrored.collect())),
             remarks,
+            usages: Mutex::default(),
         };
         tokio::try_join!(world.start_mirror(), world.start_gateways())?;
         watch.lap("mirror and gateway");
