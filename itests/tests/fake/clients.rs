@@ -118,7 +118,7 @@ impl Play {
     fn tail(&self) -> String {
         let entries = self.recorder.entries_in_order();
         let newest = entries.iter().rev().take(40).rev();
-        newest.map(|entry| format!("\n    {entry}")).collect()
+        newest.fold(String::new(), |text, entry| text + "\n    " + &entry.to_string())
     }
 }
 
