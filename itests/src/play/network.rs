@@ -273,11 +273,13 @@ fn upstream_link(scenario: &Scenario, viewer: Viewer, cluster: &str) -> Link {
             let latency = latency_range(scenario, &Host::Gateway(number), &to);
             Link::new(latency).with_endurance(Some(Endurance::GATEWAY), None)
         }
-        // MirrorMaker stands beside its target; what it reads comes from afar, by the lag of the scenario's mirror.
+        // MirrorMaker stands beside its target; what it reads comes from afar. A record waits for the answer before its own on
+        // top of what the link takes, so half of the scenario's lag makes about the whole of it.
         Viewer::Mirror => {
             let link = Link::new((Duration::ZERO, Duration::ZERO));
             if let Some(mirror) = scenario.mirror.as_ref().filter(|mirror| mirror.from == cluster) {
-                link.set_latency(Direction::Back, mirror.lag.range.clone().into_inner());
+                let (min, max) = mirror.lag.range.clone().into_inner();
+                link.set_latency(Direction::Back, (min / 2, max / 2));
             }
             link
         }
