@@ -52,7 +52,7 @@ fn planned_move_and_a_black_hole_lose_nothing() {
             assert!(verdict.marks.contains(mark), "{mark}: {:?}", verdict.marks);
         }
         assert!(verdict.sent > 200, "{} records", verdict.sent);
-        assert!(played.wall() < Duration::from_secs(120), "{:?}", played.times);
+        assert!(played.wall() < Duration::from_mins(2), "{:?}", played.times);
         Ok(())
     });
 }

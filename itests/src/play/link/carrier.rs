@@ -180,7 +180,7 @@ impl<'a> Pump<'a> {
                     Ok(0) => self.end(End::Closed),
                     Err(_) => self.end(End::Reset),
                 },
-                changed = changes.changed() => if changed.is_err() { return End::Reset },
+                heard = changes.changed() => if heard.is_err() { return End::Reset },
             }
         }
     }
