@@ -10,13 +10,11 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`sample`] | what one run has come to, in the terms that are compared |
-//! | [`codes`] | what libraries say of an error → the error's name |
 //! | [`compare`] | samples → rows; the only place that decides whether the worlds agree |
 //! | [`report`] | what was compared, when and where; kept as JSON, and added to by later runs |
 //! | [`show`], [`markdown`], [`html`] | rows as people read them |
 //! | [`readme`] | the newest table between two marks of a file |
 
-pub mod codes;
 pub mod compare;
 pub mod html;
 pub mod markdown;
