@@ -129,3 +129,16 @@ fn same_seed_gives_the_same_trace_and_another_seed_another() {
     assert_eq!(first, digest(7));
     assert_ne!(first, digest(8));
 }
+
+/// With MirrorMaker there is nothing to promote, but the runbook is the same: stop it once it has everything.
+#[test]
+fn planned_switchover_by_mirror_maker_loses_nothing() {
+    for scenario in load("planned-switchover") {
+        let scenario = Arc::new(scenario.with_mirror_maker());
+        let outcome = run(&scenario, 1);
+        let figure = |name| outcome.verdict.figures[name];
+        assert_eq!((figure("lost"), figure("duplicated"), figure("missed")), (0, 0, 0));
+        assert!(outcome.verdict.marks.contains("switched"), "{:?}", outcome.verdict.marks);
+        assert!(outcome.verdict.violations.is_empty(), "{:?}", outcome.verdict.violations);
+    }
+}
