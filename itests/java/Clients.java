@@ -1,4 +1,5 @@
-// The Java clients of a play, each with its application in a thread of its own, in one process.
+// The Java clients of a play, each with its application in a thread of its own, in one process, and in one file, because that
+// is what `java` runs from its source.
 //
 // Argument: a file that says which clients there are and when they start. Commands on standard input:
 //   start MICROSECONDS   the play has begun at this time, counted from the Unix epoch
