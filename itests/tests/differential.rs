@@ -33,6 +33,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("num.io.threads", "2"),
 ];
 
+/// Sequences that take longer are told.
+const SLOW: Duration = Duration::from_secs(4);
+
 /// Sequences that are played at the same time: requests that wait cost no time of others.
 const AT_ONCE: usize = 4;
 
@@ -64,6 +67,7 @@ fn fake_broker_answers_as_kafka_does() {
             Target::new("fake", 'f', BTreeMap::from([(1, fake.address(1))])),
         ];
         let bench = Bench::new(targets, Allowances::new(ALLOWED));
+        bench.warm_up().await?;
         let rounds: Vec<_> = corpus()?
             .into_iter()
             .flat_map(|sequence| (0..sequence.rounds()).map(move |round| sequence.round(round)))
@@ -71,16 +75,33 @@ fn fake_broker_answers_as_kafka_does() {
         eprintln!("{} sequences; brokers ready after {:?}", rounds.len(), start.elapsed());
         let mut report = String::new();
         let mut shown = BTreeMap::new();
-        let played = bench.play_all(&rounds, AT_ONCE).await;
-        for (sequence, outcome) in rounds.iter().zip(played) {
-            let disagreements = outcome.map_err(|error| format!("{error}; in\n{sequence}"))?;
-            for disagreement in disagreements {
-                let text = format!("\n## {}\n{disagreement}", sequence.name);
-                // The versions of a step mostly differ in the same way: the first shows it.
-                let key = (sequence.name.clone(), disagreement.step, disagreement.differences);
-                shown.entry(format!("{key:?}")).or_insert(text);
-            }
-        }
+        let mut broken = Vec::new();
+        bench
+            .play_all(&rounds, AT_ONCE, |sequence, outcome, took| {
+                if took > SLOW {
+                    eprintln!("{:.1} s: {}", took.as_secs_f64(), sequence.name);
+                }
+                match outcome {
+                    Ok(disagreements) => {
+                        for disagreement in disagreements {
+                            let text = format!("\n## {}\n{disagreement}", sequence.name);
+                            // The versions of a step mostly differ in the same way: the first shows it.
+                            let key =
+                                (&sequence.name, disagreement.step, &disagreement.differences);
+                            shown.entry(format!("{key:?}")).or_insert_with(|| {
+                                eprintln!("{text}");
+                                text
+                            });
+                        }
+                    }
+                    Err(error) => {
+                        eprintln!("{error}; in\n{sequence}");
+                        broken.push(format!("{error}; in\n{sequence}"));
+                    }
+                }
+            })
+            .await;
+        report.extend(broken);
         report.extend(shown.into_values());
         for entry in bench.allowances().unused() {
             writeln!(report, "unused: {} {}: {}", entry.api, entry.path, entry.reason)?;
