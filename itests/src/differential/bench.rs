@@ -64,6 +64,8 @@ pub struct Bench {
 pub struct Disagreement {
     /// Index of the step.
     pub step: usize,
+    /// The API that was asked.
+    pub api: &'static str,
     /// The step as text.
     pub text: String,
     /// Who was compared.
@@ -151,11 +153,12 @@ impl Bench {
         &self,
         sequences: &[Sequence],
         at_once: usize,
+        thorough: bool,
         mut tell: impl FnMut(&Sequence, Result<Vec<Disagreement>>, Duration),
     ) {
         let plays = sequences.iter().map(|sequence| async move {
             let start = tokio::time::Instant::now();
-            let outcome = self.play(sequence, true).await;
+            let outcome = self.play(sequence, thorough).await;
             (sequence, outcome, start.elapsed())
         });
         let mut plays = stream::iter(plays).buffer_unordered(at_once);
@@ -258,7 +261,7 @@ impl Bench {
         answers: &[Value],
     ) -> Option<Disagreement> {
         let ask = sent.ask;
-        let (api, version) = (ask.api.name, *ask.versions.start());
+        let (api, version): (&'static str, _) = (ask.api.name, *ask.versions.start());
         self.exercised
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -281,6 +284,7 @@ impl Bench {
             let text = ask.to_string();
             (!differences.is_empty()).then_some(Disagreement {
                 step: sent.step,
+                api,
                 text,
                 targets,
                 differences,

@@ -234,6 +234,9 @@ impl<'a> Party<'a> {
             ("DescribeGroups", 5, list("Groups")),
             ("DescribeTransactions", 0, list("TransactionalIds")),
         ];
+        // Producer id 0, which answers have also where there is no producer, is nobody's from now on.
+        let first = Value::Struct(vec![("TransactionalId".to_owned(), Value::Null)]);
+        let requests = requests.into_iter().chain([("InitProducerId", 2, first)]);
         for (name, version, request) in requests {
             loop {
                 let answer = self.aside(node, name, version, &request).await?;

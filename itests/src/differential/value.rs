@@ -118,6 +118,9 @@ impl Value {
 
     /// The values of some fields; the value itself if it is no structure.
     pub(super) fn key(&self, names: &[&str]) -> String {
+        if names.is_empty() {
+            return self.to_string();
+        }
         let value = |name: &&str| match self.field(name) {
             Some(Self::String(text)) => text.clone(),
             found => found.unwrap_or(self).to_string(),
