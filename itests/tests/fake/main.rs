@@ -1,6 +1,7 @@
 //! Real clients against the fake cluster: kcat, librdkafka and the tools of Kafka's distribution. What passes here passes
 //! on real Kafka too, in the files beside this one.
 
+mod differential;
 mod failures;
 mod groups;
 mod records;
