@@ -2,6 +2,7 @@
 //! on real Kafka too, in the files beside this one.
 
 mod clients;
+mod differential;
 mod failures;
 mod groups;
 mod records;
