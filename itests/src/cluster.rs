@@ -16,7 +16,7 @@ use testcontainers::{
     runners::AsyncRunner as _,
 };
 
-use crate::{Result, eventually, machine, process::indented, wire};
+use crate::{Result, eventually, machine, process::indented, version::Version, wire};
 
 /// Port of every broker on the loopback address that is its own.
 pub const BROKER_PORT: u16 = 17192;
@@ -150,6 +150,9 @@ impl Plan {
                 }
             });
         for (name, value) in self.environment(node) {
+            request = request.with_env_var(name, value);
+        }
+        for (name, value) in Version::under_test()?.broker_settings() {
             request = request.with_env_var(name, value);
         }
         Ok(request)

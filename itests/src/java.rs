@@ -13,9 +13,19 @@ use crate::{
     version::Version,
 };
 
-/// Heap and compiler of a client: they live for seconds on two shared cores. Warnings are logged too.
-const JVM: [&str; 4] =
-    ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN"];
+/// Heap and compiler of a client: they live for seconds on two shared cores. Warnings are logged too, by Log4j 2 from
+/// Kafka 4.0 on, by Log4j 1 before.
+const JVM: [&str; 5] = [
+    "-Xmx256m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Dlog4j2.level=WARN",
+    concat!(
+        "-Dlog4j.configuration=file:",
+        env!("CARGO_MANIFEST_DIR"),
+        "/../ci/kafka-image/files/tools-log4j.properties"
+    ),
+];
 
 /// Settings of a client, by their own names.
 pub type Settings<'a> = &'a [(&'a str, &'a str)];
@@ -315,7 +325,12 @@ pub async fn copy_in_transactions(
 /// Addresses of brokers that the Java admin client was told, as `host:port`.
 pub async fn broker_addresses(bootstrap: &str) -> Result<BTreeSet<String>> {
     let arguments = ["--bootstrap-server", bootstrap];
-    let printed = tool("org.apache.kafka.tools.BrokerApiVersionsCommand", &arguments).await?;
+    let class = if Version::under_test()?.since(4, 0) {
+        "org.apache.kafka.tools.BrokerApiVersionsCommand"
+    } else {
+        "kafka.admin.BrokerApiVersionsCommand"
+    };
+    let printed = tool(class, &arguments).await?;
     let lines = printed.lines().filter(|line| line.contains("(id: "));
     Ok(lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
 }
