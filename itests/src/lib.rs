@@ -28,6 +28,7 @@ use std::{
 };
 
 pub mod cluster;
+pub mod differential;
 pub mod fake;
 pub mod gateway;
 pub mod java;
@@ -64,6 +65,14 @@ pub fn itest<F>(test: F)
 where
     F: Future<Output = Result<()>>,
 {
+    itest_within(TEST_TIME_MAX, test);
+}
+
+/// As [`itest`], for a test that may take longer than others.
+pub fn itest_within<F>(limit: Duration, test: F)
+where
+    F: Future<Output = Result<()>>,
+{
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     if let Err(missing) = machine::ready() {
         if std::env::var("SWITCHYARD_SKIP_DOCKER").is_ok_and(|value| value == "1") {
@@ -73,7 +82,7 @@ where
         }
         panic!("{missing}");
     }
-    run(test);
+    run(limit, test);
 }
 
 /// Runs one test on fake clusters, which needs no Docker.
@@ -82,10 +91,10 @@ where
     F: Future<Output = Result<()>>,
 {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    run(test);
+    run(TEST_TIME_MAX, test);
 }
 
-fn run<F>(test: F)
+fn run<F>(limit: Duration, test: F)
 where
     F: Future<Output = Result<()>>,
 {
@@ -93,9 +102,9 @@ where
         Ok(runtime) => runtime,
         Err(error) => panic!("no runtime: {error}"),
     };
-    let limit = format!("not done after {} s", TEST_TIME_MAX.as_secs());
-    let outcome = runtime.block_on(async { tokio::time::timeout(TEST_TIME_MAX, test).await });
-    if let Err(error) = outcome.unwrap_or_else(|_| Err(limit.into())) {
+    let late = format!("not done after {} s", limit.as_secs());
+    let outcome = runtime.block_on(async { tokio::time::timeout(limit, test).await });
+    if let Err(error) = outcome.unwrap_or_else(|_| Err(late.into())) {
         panic!("{error}");
     }
 }

@@ -1,0 +1,236 @@
+//! Messages as trees of named values, with paths to their leaves.
+
+use std::fmt;
+
+use kafka_protocol::ResponseError;
+
+/// A value of any kind that Kafka's messages have.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// The absent string, array, structure, or bytes.
+    Null,
+    /// A bool.
+    Bool(bool),
+    /// An integer of any width.
+    Int(i64),
+    /// A 64-bit float.
+    Float(f64),
+    /// A UUID.
+    Uuid(u128),
+    /// A string.
+    String(String),
+    /// Bytes, or records.
+    Bytes(Vec<u8>),
+    /// An array.
+    Array(Vec<Value>),
+    /// A structure: its fields in the order of the wire.
+    Struct(Vec<(String, Value)>),
+}
+
+impl Value {
+    /// The field of a structure.
+    pub fn field(&self, name: &str) -> Option<&Self> {
+        match self {
+            Self::Struct(fields) => {
+                fields.iter().find(|(own, _)| own == name).map(|(_, value)| value)
+            }
+            _ => None,
+        }
+    }
+
+    /// The elements of an array, or none.
+    pub fn elements(&self) -> &[Self] {
+        match self {
+            Self::Array(elements) => elements,
+            _ => &[],
+        }
+    }
+
+    /// The elements of an array that is a structure's field, or none.
+    pub fn list(&self, name: &str) -> &[Self] {
+        self.field(name).map_or(&[], Self::elements)
+    }
+
+    /// The integer, if it is one.
+    pub fn int(&self) -> Option<i64> {
+        match self {
+            Self::Int(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// The string, if it is one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What stands at a path such as `Responses[0].PartitionResponses[1].ErrorCode`.
+    pub fn at(&self, path: &str) -> Option<&Self> {
+        let mut value = self;
+        for part in path.split(['.', '[']) {
+            value = match part.strip_suffix(']') {
+                Some(index) => value.elements().get(index.parse::<usize>().ok()?)?,
+                None => value.field(part)?,
+            };
+        }
+        Some(value)
+    }
+
+    /// Calls `visit` with every value of the tree, itself included, and the name of the field that holds it:
+    /// elements have the name of their array.
+    pub fn visit<'a>(&'a self, name: &'a str, visit: &mut impl FnMut(&'a str, &'a Self)) {
+        visit(name, self);
+        match self {
+            Self::Array(elements) => elements.iter().for_each(|element| element.visit(name, visit)),
+            Self::Struct(fields) => {
+                fields.iter().for_each(|(name, value)| value.visit(name, visit));
+            }
+            _ => {}
+        }
+    }
+
+    /// As [`Self::visit`], to change them. Parents come before what they hold.
+    pub fn visit_mut(&mut self, name: &str, visit: &mut impl FnMut(&str, &mut Self)) {
+        visit(name, self);
+        match self {
+            Self::Array(elements) => {
+                elements.iter_mut().for_each(|element| element.visit_mut(name, visit));
+            }
+            Self::Struct(fields) => {
+                fields.iter_mut().for_each(|(name, value)| value.visit_mut(name, visit));
+            }
+            _ => {}
+        }
+    }
+
+    /// Every error code in the tree.
+    pub fn error_codes(&self) -> Vec<i64> {
+        let mut codes = Vec::new();
+        self.visit("", &mut |name, value| {
+            if let (true, Self::Int(code)) = (name.ends_with("ErrorCode"), value) {
+                codes.push(*code);
+            }
+        });
+        codes
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => out.write_str("null"),
+            Self::Bool(value) => value.fmt(out),
+            Self::Int(value) => value.fmt(out),
+            Self::Float(value) => value.fmt(out),
+            Self::Uuid(value) => write!(out, "uuid:{value:032x}"),
+            Self::String(text) => write!(out, "'{text}'"),
+            Self::Bytes(bytes) => {
+                out.write_str("0x")?;
+                bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+            }
+            Self::Array(elements) => {
+                out.write_str("[")?;
+                for (index, element) in elements.iter().enumerate() {
+                    write!(out, "{}{element}", if index == 0 { "" } else { ", " })?;
+                }
+                out.write_str("]")
+            }
+            Self::Struct(fields) => {
+                out.write_str("{")?;
+                for (index, (name, value)) in fields.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { ", " };
+                    write!(out, "{comma}{name}: {}", Named(name, value))?;
+                }
+                out.write_str("}")
+            }
+        }
+    }
+}
+
+/// A value whose field's name tells more of it: error codes are shown with Kafka's names.
+pub(super) struct Named<'a>(pub(super) &'a str, pub(super) &'a Value);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.1.fmt(out)?;
+        let code = self.1.int().filter(|_| self.0.ends_with("ErrorCode"));
+        let error = code.and_then(|code| ResponseError::try_from_code(i16::try_from(code).ok()?));
+        error.map_or(Ok(()), |error| write!(out, " ({error:?})"))
+    }
+}
+
+/// Two values that differ at the same place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// Where, such as `Topics[0].ErrorCode`; empty for the whole message.
+    pub path: String,
+    /// What the first has; `None`: it has nothing there.
+    pub left: Option<Value>,
+    /// What the second has.
+    pub right: Option<Value>,
+}
+
+impl Difference {
+    /// The path without indexes, such as `Topics[].ErrorCode`.
+    pub fn pattern(&self) -> String {
+        let mut pattern = String::new();
+        let mut in_index = false;
+        for letter in self.path.chars() {
+            in_index &= letter != ']';
+            if !in_index {
+                pattern.push(letter);
+            }
+            in_index |= letter == '[';
+        }
+        pattern
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.path.rsplit('.').next().unwrap_or_default();
+        write!(out, "{}:", if self.path.is_empty() { "answer" } else { &self.path })?;
+        for value in [&self.left, &self.right] {
+            match value {
+                Some(value) => write!(out, "  {}", Named(name, value))?,
+                None => out.write_str("  nothing")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every place at which two trees differ, as deep as it goes.
+pub fn differences(left: &Value, right: &Value) -> Vec<Difference> {
+    let mut found = Vec::new();
+    compare(String::new(), Some(left), Some(right), &mut found);
+    found
+}
+
+fn compare(path: String, left: Option<&Value>, right: Option<&Value>, out: &mut Vec<Difference>) {
+    match (left, right) {
+        (Some(Value::Array(left)), Some(Value::Array(right))) => {
+            for index in 0..left.len().max(right.len()) {
+                compare(format!("{path}[{index}]"), left.get(index), right.get(index), out);
+            }
+        }
+        (Some(Value::Struct(fields)), Some(other @ Value::Struct(others))) => {
+            let own = Value::Struct(fields.clone());
+            let mut names: Vec<&String> = fields.iter().map(|(name, _)| name).collect();
+            names.extend(
+                others.iter().map(|(name, _)| name).filter(|name| own.field(name).is_none()),
+            );
+            for name in names {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                compare(path, own.field(name), other.field(name), out);
+            }
+        }
+        (left, right) if left == right => {}
+        (left, right) => {
+            out.push(Difference { path, left: left.cloned(), right: right.cloned() });
+        }
+    }
+}
