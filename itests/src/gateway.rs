@@ -65,7 +65,7 @@ impl Config {
     /// One route in the given view that points at the first of the clusters.
     pub fn new(view: &'static str, clusters: &[&Cluster]) -> Self {
         let domain = |cluster: &&Cluster| Domain {
-            name: cluster.plan().name.to_owned(),
+            name: cluster.plan().name.clone(),
             endpoint: cluster.bootstrap(),
         };
         let domains: Vec<_> = clusters.iter().map(domain).collect();

@@ -47,10 +47,15 @@ fn jars() -> Result<PathBuf> {
 
 fn java(class: &str, arguments: &[String]) -> Result<Process> {
     let mut all: Vec<_> = JVM.iter().map(|&option| option.to_owned()).collect();
-    all.extend(["-cp".to_owned(), jars()?.join("*").display().to_string(), class.to_owned()]);
+    all.extend(["-cp".to_owned(), class_path()?, class.to_owned()]);
     all.extend_from_slice(arguments);
     let name = class.rsplit('.').next().unwrap_or(class);
     Process::start(name, "java", &all)
+}
+
+/// Kafka's jars, as `-cp` takes them.
+pub(crate) fn class_path() -> Result<String> {
+    Ok(jars()?.join("*").display().to_string())
 }
 
 /// Runs one of Kafka's command-line tools to its end and gives what it printed. Fails when the tool did.

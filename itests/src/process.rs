@@ -1,9 +1,9 @@
 //! Child processes whose output is kept and which end with the test.
 
 use std::{
-    io::{BufRead as _, BufReader, Read},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    io::{self, BufRead as _, BufReader, Read, Write as _},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::{Arc, LazyLock, Mutex, PoisonError, mpsc},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ const TAIL_LINES: usize = 15;
 pub struct Process {
     name: String,
     child: Child,
+    stdin: Mutex<Option<ChildStdin>>,
     stdout: Lines,
     stderr: Lines,
 }
@@ -42,23 +43,58 @@ impl Lines {
 impl Process {
     /// Starts a program. `name` is what errors call it.
     pub fn start(name: &str, program: &str, arguments: &[String]) -> Result<Self> {
-        // The kernel kills the child when the thread that started it ends, as it does when a test run is killed.
-        let mut child = Command::new("setpriv")
+        let mut own = Self::spawn(name, program, arguments, Stdio::null())?;
+        if let Some(source) = own.child.stdout.take() {
+            own.stdout.read(source);
+        }
+        Ok(own)
+    }
+
+    /// Starts a program that can be told something, line by line. Every line that it answers is given to `hear`, on a thread of
+    /// its own, and is not kept here.
+    pub fn converse(
+        name: &str,
+        program: &str,
+        arguments: &[String],
+        mut hear: impl FnMut(&str) + Send + 'static,
+    ) -> Result<Self> {
+        let mut own = Self::spawn(name, program, arguments, Stdio::piped())?;
+        own.stdin = Mutex::new(own.child.stdin.take());
+        if let Some(source) = own.child.stdout.take() {
+            std::thread::spawn(move || {
+                for line in BufReader::new(source).lines().map_while(std::result::Result::ok) {
+                    hear(&line);
+                }
+            });
+        }
+        Ok(own)
+    }
+
+    fn spawn(name: &str, program: &str, arguments: &[String], stdin: Stdio) -> Result<Self> {
+        // The kernel kills the child when the thread that started it ends, which is when this process does.
+        let mut command = Command::new("setpriv");
+        command
             .args(["--pdeathsig", "KILL", program])
             .args(arguments)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
+            .stderr(Stdio::piped());
+        let mut child = spawn_for_good(command)
             .map_err(|error| format!("{name}: cannot start {program}: {error}"))?;
         let (stdout, stderr) = (Lines::default(), Lines::default());
-        if let Some(source) = child.stdout.take() {
-            stdout.read(source);
-        }
         if let Some(source) = child.stderr.take() {
             stderr.read(source);
         }
-        Ok(Self { name: name.to_owned(), child, stdout, stderr })
+        Ok(Self { name: name.to_owned(), child, stdin: Mutex::default(), stdout, stderr })
+    }
+
+    /// Tells a program that was started by [`Self::converse`] something.
+    pub fn say(&self, line: &str) -> Result<()> {
+        let mut stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
+        let stdin = stdin.as_mut().ok_or_else(|| format!("{} listens to nobody", self.name))?;
+        writeln!(stdin, "{line}").and_then(|()| stdin.flush()).map_err(|error| {
+            format!("{}: {error}; its output ends:{}", self.name, self.tail()).into()
+        })
     }
 
     /// Process id.
@@ -111,6 +147,25 @@ impl Process {
         .await;
         ended.map_err(|error| format!("{error}; its output ends:{}", self.tail()).into())
     }
+}
+
+/// Starts a program from a thread that lasts as long as this process. The threads of a runtime come and go.
+fn spawn_for_good(command: Command) -> io::Result<Child> {
+    type Answer = mpsc::Sender<io::Result<Child>>;
+    static STARTER: LazyLock<Mutex<mpsc::Sender<(Command, Answer)>>> = LazyLock::new(|| {
+        let (orders, taken) = mpsc::channel::<(Command, Answer)>();
+        std::thread::spawn(move || {
+            for (mut command, answer) in taken {
+                // Whoever does not wait for the answer does not want the child, which ends with it.
+                drop(answer.send(command.spawn()));
+            }
+        });
+        Mutex::new(orders)
+    });
+    let (answer, answered) = mpsc::channel();
+    let order = STARTER.lock().unwrap_or_else(PoisonError::into_inner).send((command, answer));
+    order.map_err(|_| io::ErrorKind::BrokenPipe)?;
+    answered.recv().map_err(|_| io::ErrorKind::BrokenPipe)?
 }
 
 impl Drop for Process {

@@ -39,9 +39,7 @@ impl Version {
             Vec::new()
         } else {
             // The protocol of KIP-848 was a preview before 4.0.
-            vec![
-                ("KAFKA_GROUP_COORDINATOR_REBALANCE_PROTOCOLS", "classic,consumer"),
-            ]
+            vec![("KAFKA_GROUP_COORDINATOR_REBALANCE_PROTOCOLS", "classic,consumer")]
         }
     }
 }

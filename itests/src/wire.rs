@@ -90,7 +90,9 @@ pub async fn metadata(address: &str, topics: &[&str]) -> Result<MetadataResponse
     let topics = topics
         .iter()
         .map(|topic| MetadataRequestTopic::default().with_name(Some(topic_name(topic))));
-    let request = MetadataRequest::default().with_topics(Some(topics.collect()));
+    let request = MetadataRequest::default()
+        .with_topics(Some(topics.collect()))
+        .with_allow_auto_topic_creation(false);
     Connection::open(address).await?.ask(&request, METADATA_VERSION).await
 }
 

@@ -18,13 +18,6 @@ use crate::{
     eventually, wire,
 };
 
-/// Three brokers.
-pub const ALPHA: Plan =
-    Plan { name: "alpha", id: "switchyardItestsAlphaA", subnet: 11, nodes: &[1, 2, 3] };
-
-/// One broker.
-pub const BETA: Plan = Plan { name: "beta", id: "switchyardItestsBeta0A", subnet: 12, nodes: &[1] };
-
 /// Both clusters, running.
 pub struct World {
     /// Three brokers: nodes 1 to 3.
@@ -39,7 +32,9 @@ static WORLD: OnceCell<World> = OnceCell::const_new();
 pub async fn world() -> Result<&'static World> {
     let world = WORLD
         .get_or_try_init(|| async {
-            let (alpha, beta) = tokio::try_join!(Cluster::start(ALPHA), Cluster::start(BETA))?;
+            let alpha = Plan::published("alpha", "switchyardItestsAlphaA", 11, &[1, 2, 3]);
+            let beta = Plan::published("beta", "switchyardItestsBeta0A", 12, &[1]);
+            let (alpha, beta) = tokio::try_join!(Cluster::start(alpha), Cluster::start(beta))?;
             Ok::<_, crate::Error>(World { alpha, beta })
         })
         .await?;
@@ -75,7 +70,7 @@ pub async fn create_topic(cluster: &Cluster, topic: &str, replicas: &[&[i32]]) -
     for created in admin.create_topics([&new], &AdminOptions::new()).await? {
         created.map_err(|(topic, code)| format!("cannot create {topic}: {code}"))?;
     }
-    for &node in cluster.plan().nodes {
+    for &node in &cluster.plan().nodes {
         let address = cluster.address(node);
         eventually(&format!("leaders of {topic}"), std::time::Duration::from_secs(20), || async {
             let leaders = wire::leaders(&address, topic).await.ok()?;

@@ -14,7 +14,7 @@ fn clusters_started_are_two_with_brokers_at_distinct_addresses() {
         let world = world().await?;
         for cluster in [&world.alpha, &world.beta] {
             let metadata = wire::metadata(&cluster.address(1), &[]).await?;
-            assert_eq!(metadata.cluster_id.as_deref(), Some(cluster.plan().id));
+            assert_eq!(metadata.cluster_id.as_deref(), Some(cluster.plan().id.as_str()));
             let mut hosts: Vec<_> = metadata
                 .brokers
                 .iter()

@@ -70,7 +70,7 @@ async fn topic_on_both(world: &World) -> Result<String> {
 async fn put_alpha_ahead(world: &World) -> Result<i64> {
     let mut beta = wire::Connection::open(&world.beta.address(1)).await?;
     let last = wire::take_producer_id(&mut beta).await?;
-    for &node in world.alpha.plan().nodes {
+    for &node in &world.alpha.plan().nodes {
         let mut alpha = wire::Connection::open(&world.alpha.address(node)).await?;
         while wire::take_producer_id(&mut alpha).await? <= last {}
     }

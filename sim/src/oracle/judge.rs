@@ -104,6 +104,7 @@ pub fn judge(history: &History, case: &Case) -> Verdict {
     for (name, _) in super::FIGURES {
         verdict.figures.insert(name, 0);
     }
+    let somewhere = stored_somewhere(history);
     let mut written: BTreeMap<Arc<str>, Written> = BTreeMap::new();
     for entry in &history.entries {
         verdict.count(entry);
@@ -132,6 +133,7 @@ pub fn judge(history: &History, case: &Case) -> Verdict {
         verdict.acknowledged += records.acknowledged.len() as u64;
         let stored = history.logs.get(&*home.cluster).map(Vec::as_slice).unwrap_or_default();
         verdict.judge_producer(producer, home, records, stored);
+        verdict.judge_vanished(producer, records, somewhere.get(producer));
     }
     verdict.judge_rto(history, case);
     verdict.judge_recovery(history, case, &written);
@@ -248,10 +250,9 @@ impl Verdict {
             let last = last.entry(partition).or_default();
             *last = number.max(*last);
         }
-        for (number, at) in &records.acknowledged {
-            let counts =
-                records.committed.as_ref().is_none_or(|committed| committed.contains(number));
-            if counts && !copies.contains_key(number) {
+        for number in records.owed() {
+            if !copies.contains_key(&number) {
+                let at = records.acknowledged[&number];
                 let (seconds, ms) = (at / 1_000_000, at / 1000 % 1000);
                 self.add("lost", 1, || {
                     format!(
@@ -259,6 +260,20 @@ impl Verdict {
                         home.cluster
                     )
                 });
+            }
+        }
+    }
+
+    /// What is lost may still lie on a cluster that was left; this lies nowhere.
+    fn judge_vanished(
+        &mut self,
+        producer: &Arc<str>,
+        records: &Written,
+        stored: Option<&BTreeSet<u64>>,
+    ) {
+        for number in records.owed() {
+            if stored.is_none_or(|stored| !stored.contains(&number)) {
+                self.add("vanished", 1, || format!("{producer} #{number} is on no cluster"));
             }
         }
     }
@@ -364,7 +379,25 @@ fn acknowledged(history: &History) -> BTreeSet<Record> {
     history.entries.iter().filter_map(of).collect()
 }
 
+/// By producer: numbers of its records that some cluster holds.
+fn stored_somewhere(history: &History) -> BTreeMap<Arc<str>, BTreeSet<u64>> {
+    let mut somewhere: BTreeMap<Arc<str>, BTreeSet<u64>> = BTreeMap::new();
+    for stored in history.logs.values().flatten() {
+        let own = somewhere.entry(Arc::clone(&stored.record.producer)).or_default();
+        own.insert(stored.record.number);
+    }
+    somewhere
+}
+
 impl Written {
+    /// Numbers of the records that a cluster owes its producer: acknowledged, and committed where there are transactions.
+    fn owed(&self) -> impl Iterator<Item = u64> {
+        let counts = |number: &u64| {
+            self.committed.as_ref().is_none_or(|committed| committed.contains(number))
+        };
+        self.acknowledged.keys().copied().filter(counts)
+    }
+
     /// Whether a connection broke between the hand-over of a record and its acknowledgement.
     fn is_explained(&self, number: u64) -> bool {
         let Some(sent) = self.sent.get(&number) else { return false };

@@ -15,6 +15,7 @@ pub use judge::{Case, GroupHome, Home, Verdict, Violation, judge};
 /// Figures of a run that a scenario can bound, and what each is.
 pub const FIGURES: &[(&str, &str)] = &[
     ("lost", "records acknowledged and on no cluster that a route points at in the end"),
+    ("vanished", "records acknowledged and on no cluster at all"),
     ("duplicated", "records that are there more than once"),
     ("reordered", "records behind a later one of the same producer and partition"),
     ("failed", "records whose send failed, as the application saw it"),

@@ -113,6 +113,16 @@ fn reason(text: &str) -> Arc<str> {
 }
 
 #[test]
+fn record_that_was_left_on_another_cluster_is_lost_and_has_not_vanished() {
+    let mut story = Story::good();
+    let log = story.history.logs.remove("east").expect("the log of east");
+    story.history.logs.insert("west".to_owned(), log);
+    assert_eq!((story.figure("lost"), story.figure("vanished")), (3, 0));
+    story.history.logs.clear();
+    assert_eq!((story.figure("lost"), story.figure("vanished")), (3, 3));
+}
+
+#[test]
 fn good_run_violates_nothing_and_every_figure_is_zero() {
     let story = Story::good();
     let verdict = story.judge();

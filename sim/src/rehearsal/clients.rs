@@ -39,11 +39,17 @@ pub(super) use super::margins::Margins;
 pub(super) const HOST: &str = "clients";
 /// Nobody has anything left to do when nothing was read or acknowledged for so long: longer than a poll, an interval of
 /// commits or a backoff.
-const QUIET: Duration = Duration::from_secs(12);
+pub const QUIET: Duration = Duration::from_secs(12);
 
-/// `checkout`, or `checkout-1` to `checkout-3`.
-pub(super) fn names(name: &str, count: usize) -> Vec<String> {
+/// Names of `count` clients of one kind: `checkout-1` to `checkout-3`.
+pub fn names(name: &str, count: usize) -> Vec<String> {
     (1..=count).map(|number| format!("{name}-{number}")).collect()
+}
+
+/// How long after its time a client starts, up to a second: they do not all start in the same instant, as processes do not.
+pub fn start_delay(seed: u64, name: &str) -> Duration {
+    let mut random = crate::random::stream(seed, "client-start", name);
+    Duration::from_micros(random.u64(..1_000_000))
 }
 
 /// Consumers that are told to stop polling.
@@ -215,9 +221,7 @@ impl Clients {
             connections: BTreeMap::new(),
             clock: clock(),
         };
-        // They do not all start in the same instant, as processes do not.
-        let mut random = crate::random::stream(self.world.seed, "client-start", name);
-        let start = start + Duration::from_micros(random.u64(..1_000_000));
+        let start = start + start_delay(self.world.seed, name);
         tokio::spawn(async move {
             tokio::time::sleep(start).await;
             task.run(application).await;

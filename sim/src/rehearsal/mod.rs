@@ -15,6 +15,7 @@
 )]
 
 mod application;
+mod case;
 mod clients;
 mod margins;
 mod operator;
@@ -24,23 +25,22 @@ mod world;
 
 use std::{
     cell::Cell,
-    collections::BTreeMap,
     panic,
     sync::{Arc, Once},
     time::{Duration, Instant},
 };
 
 use crate::{
-    oracle::{Case, GroupHome, Home, judge},
+    oracle::{Case, judge},
     report::{Outcome, failures},
-    scenario::{
-        Scenario,
-        model::{Entry, Host},
-    },
+    scenario::{Scenario, model::Host},
 };
+pub use case::{Ended, case, route_entry};
 use clients::Clients;
+pub use clients::{QUIET, names, start_delay};
 use operator::{Operator, Power};
 pub use recorder::Recorder;
+pub use setting::{condition_label, fault_label, latency_range};
 use world::World;
 
 /// Segments that a connection may have under way; a storm of connects needs as many at a listener.
@@ -162,7 +162,9 @@ fn play(scenario: &Arc<Scenario>, seed: u64, recorder: &Recorder) -> Result<Play
     let recovery_began = recovery_began.lock().ok().and_then(|phase| phase.clone());
     let recovery_began = recovery_began.unwrap_or(Ok(simulated)).map_err(RunError::Timeline)?;
     world.read_logs();
-    Ok(Played { case: case(&world, recovery_began, simulated, max), simulated, margins })
+    let ended =
+        Ended { targets: world.targets(), recovery_began, ended: simulated, latency_max: max };
+    Ok(Played { case: case(scenario, &ended), simulated, margins })
 }
 
 type Phase = Arc<std::sync::Mutex<Option<Result<Duration, String>>>>;
@@ -253,71 +255,4 @@ fn set_latencies(scenario: &Scenario, sim: &turmoil::Sim<'_>) {
             }
         }
     }
-}
-
-/// What the judge has to know.
-fn case(world: &World, recovery_began: Duration, ended: Duration, latency_max: Duration) -> Case {
-    let scenario = &world.scenario;
-    let targets = world.targets();
-    let home = |entry: &Entry| -> (String, Option<String>) {
-        match entry {
-            Entry::Route(route) => {
-                (targets.get(route).cloned().unwrap_or_default(), Some(route.clone()))
-            }
-            Entry::Cluster(name) => (name.clone(), None),
-        }
-    };
-    let mut case = Case {
-        recovery_began,
-        ended,
-        latency_max,
-        parked_bytes_max: parked_bytes_max(scenario),
-        switches_back: switches_back(scenario),
-        ..Case::default()
-    };
-    for producer in &scenario.producers {
-        let (cluster, route) = home(&producer.entry);
-        for name in clients::names(&producer.name, producer.count) {
-            let home = Home {
-                topic: producer.topic.as_str().into(),
-                cluster: cluster.as_str().into(),
-                route: route.as_deref().map(Into::into),
-            };
-            case.producers.insert(name.into(), home);
-        }
-    }
-    for consumer in &scenario.consumers {
-        let (cluster, _) = home(&consumer.entry);
-        let group: Arc<str> = consumer.settings["group.id"].as_str().into();
-        let topics = consumer.topics.iter().map(|topic| Arc::from(topic.as_str())).collect();
-        let home = GroupHome { topics, cluster: cluster.as_str().into() };
-        case.groups.insert(Arc::clone(&group), home);
-        for name in clients::names(&consumer.name, consumer.count) {
-            case.members.insert(name.into(), Arc::clone(&group));
-        }
-    }
-    case
-}
-
-fn parked_bytes_max(scenario: &Scenario) -> u64 {
-    let routes = scenario.gateway.routes.values();
-    routes.map(|route| route.fence_defaults.hold_bytes_max as u64).max().unwrap_or(0)
-}
-
-/// Whether a timeline points a route at a cluster that it has left.
-fn switches_back(scenario: &Scenario) -> bool {
-    use crate::scenario::model::Action;
-    let mut been: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for step in &scenario.timeline {
-        if let Action::Switchover { route, to, instance: None, .. } = &step.action {
-            let first = scenario.gateway.routes.get(route.as_str());
-            let been = been.entry(route).or_default();
-            been.extend(first.filter(|_| been.is_empty()).map(|route| &*route.target.domain));
-            if been.contains(&to.as_str()) {
-                return true;
-            }
-            been.push(to);
-        }
-    }
-    false
 }

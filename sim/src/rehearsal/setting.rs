@@ -101,8 +101,8 @@ pub(super) fn fault(fault: &model::Fault, random: &mut fastrand::Rng) -> Fault {
     }
 }
 
-/// For reports.
-pub(super) fn fault_label(fault: &model::Fault) -> String {
+/// What a fault is called in reports.
+pub fn fault_label(fault: &model::Fault) -> String {
     let what = match fault.kind {
         FaultKind::Slow => "answers are late",
         FaultKind::Error => "requests get an error",
@@ -131,7 +131,8 @@ pub(super) fn is_promoted(status: &LinkStatus) -> bool {
     status.topics.iter().all(|topic| topic.state == MirrorState::Stopped)
 }
 
-pub(super) fn condition_label(condition: &Condition) -> String {
+/// What a condition is called in reports.
+pub fn condition_label(condition: &Condition) -> String {
     match condition {
         Condition::Drained(route) => format!("{route} has nothing in flight"),
         Condition::Serving(route) => format!("every session of {route} is at its target"),
@@ -153,8 +154,8 @@ pub(super) fn latency_between(scenario: &Scenario, a: &Host, b: &Host) -> Durati
     latency_range(scenario, a, b).1
 }
 
-/// What the scenario says of a link.
-pub(super) fn latency_range(scenario: &Scenario, a: &Host, b: &Host) -> (Duration, Duration) {
+/// How long a message takes one way between two hosts, at least and at most: what the scenario says of their link.
+pub fn latency_range(scenario: &Scenario, a: &Host, b: &Host) -> (Duration, Duration) {
     let covers = |end: &Host, host: &Host| {
         end == host || (*end == Host::Gateways && matches!(host, Host::Gateway(_)))
     };

@@ -19,7 +19,7 @@ use switchyard::{
 };
 use tokio::sync::Notify;
 
-use super::{recorder::Recorder, setting};
+use super::{case::route_entry, recorder::Recorder, setting};
 use crate::{
     client::{committed, record::Numbered},
     cluster::{BrokerSpec, ClusterSpec, Sight, Time, mirror::Link},
@@ -302,13 +302,9 @@ impl World {
         *lock(&self.targets) = targets;
     }
 
-    /// What [`Self::note_targets`] has found; what nobody could tell is where the file points.
+    /// What [`Self::note_targets`] has found.
     pub(super) fn targets(&self) -> BTreeMap<String, String> {
-        let routes = self.scenario.gateway.routes.values();
-        let mut targets: BTreeMap<_, _> =
-            routes.map(|route| (route.name.to_string(), route.target.domain.to_string())).collect();
-        targets.extend(lock(&self.targets).clone());
-        targets
+        lock(&self.targets).clone()
     }
 
     /// Takes down what every cluster holds.
@@ -352,17 +348,7 @@ impl World {
                 let Some(control) = instance.control() else { continue };
                 let Some(status) = control.status().await else { continue };
                 for route in status.routes {
-                    let what = What::Route {
-                        route: self.recorder.name(&route.name),
-                        domain: self.recorder.name(&route.observed.domain),
-                        phase: self.recorder.name(&setting::phase_label(route.observed.phase)),
-                        fence: (route.observed.gate != "open")
-                            .then(|| self.recorder.name(&route.observed.gate)),
-                        sessions: route.observed.sessions.sessions as u64,
-                        in_flight: route.observed.sessions.in_flight as u64,
-                        parked_bytes: route.observed.sessions.parked_bytes as u64,
-                        revision: route.desired.revision,
-                    };
+                    let what = route_entry(&route, |name| self.recorder.name(name));
                     let before = last.insert((index, Arc::clone(&route.name)), what.clone());
                     if before.as_ref() != Some(&what) {
                         self.recorder.record(&instance.host, what);

@@ -39,6 +39,7 @@ pub(super) fn overlay(
 ) {
     let written = [
         ("lost", &raw.lost),
+        ("vanished", &raw.vanished),
         ("duplicated", &raw.duplicated),
         ("reordered", &raw.reordered),
         ("failed", &raw.failed),

@@ -185,6 +185,39 @@ pub struct Consumer {
     pub settings: BTreeMap<String, String>,
 }
 
+impl Producer {
+    /// Properties of one of these producers: what the scenario says, and what follows from the producer's name.
+    pub fn properties(&self, name: &str, bootstrap: &str) -> BTreeMap<String, String> {
+        let mut properties = properties(&self.settings, name, bootstrap);
+        if self.transaction_records.is_some() {
+            properties.entry("transactional.id".to_owned()).or_insert_with(|| name.to_owned());
+        }
+        properties
+    }
+}
+
+impl Consumer {
+    /// Properties of one of these consumers: what the scenario says, and what follows from the consumer's name.
+    pub fn properties(&self, name: &str, bootstrap: &str) -> BTreeMap<String, String> {
+        let mut properties = properties(&self.settings, name, bootstrap);
+        if self.is_static {
+            properties.entry("group.instance.id".to_owned()).or_insert_with(|| name.to_owned());
+        }
+        properties
+    }
+}
+
+fn properties(
+    settings: &BTreeMap<String, String>,
+    name: &str,
+    bootstrap: &str,
+) -> BTreeMap<String, String> {
+    let mut properties = settings.clone();
+    properties.insert("bootstrap.servers".to_owned(), bootstrap.to_owned());
+    properties.entry("client.id".to_owned()).or_insert_with(|| name.to_owned());
+    properties
+}
+
 /// When a step happens.
 #[derive(Clone, Debug)]
 pub enum When {

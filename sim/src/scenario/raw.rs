@@ -571,6 +571,8 @@ pub(super) struct Stall {
 pub(super) struct Expectations {
     /// Records that were acknowledged and are on no cluster that a route points at in the end (RPO). Default: 0.
     pub(super) lost: Option<NumberOrText>,
+    /// Records that were acknowledged and are on no cluster at all.
+    pub(super) vanished: Option<NumberOrText>,
     /// Records that are there more than once. Default: 0.
     pub(super) duplicated: Option<NumberOrText>,
     /// Records that stand behind a later one of the same producer and partition. Default: 0.

@@ -38,14 +38,8 @@ impl Consuming {
         seed: u64,
         shared: Shared,
     ) -> Self {
-        let mut settings = spec.settings.clone();
-        settings.insert("bootstrap.servers".to_owned(), bootstrap.to_owned());
-        settings.entry("client.id".to_owned()).or_insert_with(|| name.to_owned());
-        if spec.is_static {
-            settings.entry("group.instance.id".to_owned()).or_insert_with(|| name.to_owned());
-        }
         let group = shared.recorder.name(&spec.settings["group.id"]);
-        let properties = properties(spec.library, Role::Consumer, settings);
+        let properties = properties(spec.library, Role::Consumer, spec.properties(name, bootstrap));
         let settings = ConsumerSettings::new(&properties)
             .unwrap_or_else(|fault| panic!("a scenario with faults was run: {fault}"));
         let topics = spec.topics.iter();

@@ -69,13 +69,7 @@ impl Producing {
         seed: u64,
         shared: Shared,
     ) -> Self {
-        let mut settings = spec.settings.clone();
-        settings.insert("bootstrap.servers".to_owned(), bootstrap.to_owned());
-        settings.entry("client.id".to_owned()).or_insert_with(|| name.to_owned());
-        if spec.transaction_records.is_some() {
-            settings.entry("transactional.id".to_owned()).or_insert_with(|| name.to_owned());
-        }
-        let properties = properties(spec.library, Role::Producer, settings);
+        let properties = properties(spec.library, Role::Producer, spec.properties(name, bootstrap));
         let settings = ProducerSettings::new(&properties)
             .unwrap_or_else(|fault| panic!("a scenario with faults was run: {fault}"));
         Self {
