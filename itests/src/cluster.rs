@@ -247,9 +247,6 @@ impl Plan {
         for (name, value) in self.environment(node) {
             request = request.with_env_var(name, value);
         }
-        for (name, value) in Version::under_test()?.broker_settings() {
-            request = request.with_env_var(name, value);
-        }
         Ok(request)
     }
 

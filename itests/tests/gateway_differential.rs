@@ -36,7 +36,13 @@ use switchyard_itests::{
 
 /// Two nodes: a broker that does not lead a partition says who does.
 const NODES: [i32; 2] = [1, 2];
-const PLAN: Plan = Plan { name: "direct", id: "switchyardGatewayDif00", subnet: 14, nodes: &NODES };
+
+/// What makes brokers serve requests that they refuse otherwise.
+const SETTINGS: [(&str, &str); 3] = [
+    ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
+    ("super.users", "User:ANONYMOUS"),
+    ("delegation.token.secret.key", "secret"),
+];
 
 /// Sequences that are played at the same time: requests that wait cost no time of others.
 const AT_ONCE: usize = 4;
@@ -46,7 +52,9 @@ static BEHIND: OnceLock<BTreeMap<(String, i64), (String, i64)>> = OnceLock::new(
 
 /// A cluster whose coordinators are all on node 1, so that groups of all names are found there.
 async fn start() -> Result<Cluster> {
-    let cluster = Cluster::start(PLAN).await?;
+    let mut plan = Plan::published("direct", "switchyardGatewayDif00", 14, &NODES);
+    plan.settings = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let cluster = Cluster::start(plan).await?;
     for topic in ["__consumer_offsets", "__transaction_state"] {
         create_topic(&cluster, topic, &[&[1_i32] as &[i32]; 5]).await?;
     }
