@@ -71,13 +71,18 @@ fn fake_broker_answers_as_kafka_does() {
             .collect();
         eprintln!("{} sequences; brokers ready after {:?}", rounds.len(), start.elapsed());
         let mut report = String::new();
+        let mut shown = BTreeMap::new();
         let played = bench.play_all(&rounds, AT_ONCE).await;
         for (sequence, outcome) in rounds.iter().zip(played) {
             let disagreements = outcome.map_err(|error| format!("{error}; in\n{sequence}"))?;
             for disagreement in disagreements {
-                writeln!(report, "\n## {}\n{disagreement}", sequence.name)?;
+                let text = format!("\n## {}\n{disagreement}", sequence.name);
+                // The versions of a step mostly differ in the same way: the first shows it.
+                let key = (sequence.name.clone(), disagreement.step, disagreement.differences);
+                shown.entry(format!("{key:?}")).or_insert(text);
             }
         }
+        report.extend(shown.into_values());
         for entry in bench.allowances().unused() {
             writeln!(report, "unused: {} {}: {}", entry.api, entry.path, entry.reason)?;
         }

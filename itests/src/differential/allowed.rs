@@ -101,6 +101,16 @@ impl Allowances {
         entry.is_some()
     }
 
+    /// What tells the elements of a set apart.
+    pub(super) fn keys(&self, api: &str, pattern: &str) -> Option<&'static [&'static str]> {
+        self.table.iter().filter(|entry| entry.is_of(api, pattern)).find_map(|entry| {
+            match entry.rule {
+                Rule::Unordered(keys) => Some(keys),
+                _ => None,
+            }
+        })
+    }
+
     /// Puts the elements of sets in order.
     pub(super) fn sort(&self, api: &str, answer: &mut Value) {
         self.sort_at(api, String::new(), answer);
@@ -116,7 +126,7 @@ impl Allowances {
                 for (index, entry) in rules.filter(|(_, entry)| entry.is_of(api, &pattern)) {
                     if let Rule::Unordered(keys) = entry.rule {
                         let before = elements.clone();
-                        elements.sort_by_key(|element| key(element, keys));
+                        elements.sort_by_key(|element| element.key(keys));
                         if *elements != before {
                             self.count(index);
                         }
@@ -132,10 +142,4 @@ impl Allowances {
             _ => {}
         }
     }
-}
-
-fn key(element: &Value, names: &[&str]) -> String {
-    let value = |name: &&str| element.field(name).unwrap_or(element).to_string();
-    // Numbers come in their order up to a length that no id of these tests has.
-    names.iter().map(value).map(|text| format!("{text:>24} ")).collect()
 }

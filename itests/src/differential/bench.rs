@@ -245,7 +245,8 @@ impl Bench {
         let (left, others) = canonical.split_first()?;
         others.iter().zip(1..).find_map(|(right, other)| {
             let scene = Scene { api, version, request: &sent.bodies[0], left, right };
-            let mut differences = value::differences(left, right);
+            let keys = |pattern: &str| self.allowances.keys(api, pattern);
+            let mut differences = value::differences(left, right, &keys);
             differences.retain(|difference| !self.allowances.allow(&scene, difference));
             let targets = [0, other].map(|index| self.targets[index].name.clone());
             let text = ask.to_string();

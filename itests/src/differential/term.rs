@@ -139,6 +139,7 @@ impl Sequence {
     }
 
     /// The sequence with one version for each step. Steps with fewer versions than others stay at their last.
+    #[must_use]
     pub fn round(&self, round: usize) -> Self {
         let mut sequence = self.clone();
         for step in &mut sequence.steps {

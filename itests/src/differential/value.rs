@@ -84,9 +84,15 @@ impl Value {
     pub fn visit<'a>(&'a self, name: &'a str, visit: &mut impl FnMut(&'a str, &'a Self)) {
         visit(name, self);
         match self {
-            Self::Array(elements) => elements.iter().for_each(|element| element.visit(name, visit)),
+            Self::Array(elements) => {
+                for element in elements {
+                    element.visit(name, visit);
+                }
+            }
             Self::Struct(fields) => {
-                fields.iter().for_each(|(name, value)| value.visit(name, visit));
+                for (name, value) in fields {
+                    value.visit(name, visit);
+                }
             }
             _ => {}
         }
@@ -97,13 +103,26 @@ impl Value {
         visit(name, self);
         match self {
             Self::Array(elements) => {
-                elements.iter_mut().for_each(|element| element.visit_mut(name, visit));
+                for element in elements {
+                    element.visit_mut(name, visit);
+                }
             }
             Self::Struct(fields) => {
-                fields.iter_mut().for_each(|(name, value)| value.visit_mut(name, visit));
+                for (name, value) in fields {
+                    value.visit_mut(name, visit);
+                }
             }
             _ => {}
         }
+    }
+
+    /// The values of some fields; the value itself if it is no structure.
+    pub(super) fn key(&self, names: &[&str]) -> String {
+        let value = |name: &&str| match self.field(name) {
+            Some(Self::String(text)) => text.clone(),
+            found => found.unwrap_or(self).to_string(),
+        };
+        names.iter().map(value).collect::<Vec<_>>().join(" ")
     }
 
     /// Every error code in the tree.
@@ -203,34 +222,91 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Every place at which two trees differ, as deep as it goes.
-pub fn differences(left: &Value, right: &Value) -> Vec<Difference> {
-    let mut found = Vec::new();
-    compare(String::new(), Some(left), Some(right), &mut found);
-    found
+/// Every place at which two trees differ, as deep as it goes. Of arrays for which `keys` names fields, by the path without
+/// indexes, those elements are compared that have the same values there; the values stand in the paths as indexes.
+pub fn differences<'k>(
+    left: &Value,
+    right: &Value,
+    keys: &impl Fn(&str) -> Option<&'k [&'k str]>,
+) -> Vec<Difference> {
+    let mut comparison = Comparison { keys, found: Vec::new() };
+    comparison.values(String::new(), String::new(), Some(left), Some(right));
+    comparison.found
 }
 
-fn compare(path: String, left: Option<&Value>, right: Option<&Value>, out: &mut Vec<Difference>) {
-    match (left, right) {
-        (Some(Value::Array(left)), Some(Value::Array(right))) => {
-            for index in 0..left.len().max(right.len()) {
-                compare(format!("{path}[{index}]"), left.get(index), right.get(index), out);
+struct Comparison<'c, K> {
+    keys: &'c K,
+    found: Vec<Difference>,
+}
+
+impl<'k, K: Fn(&str) -> Option<&'k [&'k str]>> Comparison<'_, K> {
+    /// `pattern` is the path without indexes.
+    fn values(
+        &mut self,
+        path: String,
+        pattern: String,
+        left: Option<&Value>,
+        right: Option<&Value>,
+    ) {
+        match (left, right) {
+            (Some(Value::Array(left)), Some(Value::Array(right))) => {
+                let keys = (self.keys)(&pattern);
+                let (left, right) = (named(left, keys), named(right, keys));
+                self.parts(
+                    left,
+                    right,
+                    |name| format!("{path}[{name}]"),
+                    |_| format!("{pattern}[]"),
+                );
             }
-        }
-        (Some(Value::Struct(fields)), Some(other @ Value::Struct(others))) => {
-            let own = Value::Struct(fields.clone());
-            let mut names: Vec<&String> = fields.iter().map(|(name, _)| name).collect();
-            names.extend(
-                others.iter().map(|(name, _)| name).filter(|name| own.field(name).is_none()),
-            );
-            for name in names {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                compare(path, own.field(name), other.field(name), out);
+            (Some(Value::Struct(left)), Some(Value::Struct(right))) => {
+                let under = |stem: &str, name: &str| {
+                    format!("{stem}{}{name}", if stem.is_empty() { "" } else { "." })
+                };
+                let (left, right) = (fields(left), fields(right));
+                self.parts(left, right, |name| under(&path, name), |name| under(&pattern, name));
             }
-        }
-        (left, right) if left == right => {}
-        (left, right) => {
-            out.push(Difference { path, left: left.cloned(), right: right.cloned() });
+            (left, right) if left == right => {}
+            (left, right) => {
+                self.found.push(Difference { path, left: left.cloned(), right: right.cloned() });
+            }
         }
     }
+
+    fn parts(
+        &mut self,
+        left: Vec<(String, &Value)>,
+        right: Vec<(String, &Value)>,
+        path: impl Fn(&str) -> String,
+        pattern: impl Fn(&str) -> String,
+    ) {
+        let of =
+            |parts: &[(String, &Value)], name: &str| parts.iter().position(|(own, _)| own == name);
+        for (name, value) in &left {
+            let other = of(&right, name).map(|index| right[index].1);
+            self.values(path(name), pattern(name), Some(value), other);
+        }
+        for (name, value) in right.iter().filter(|(name, _)| of(&left, name).is_none()) {
+            self.values(path(name), pattern(name), None, Some(value));
+        }
+    }
+}
+
+/// Elements with what tells them apart: their places, or the values of their keys and, of equal ones, which it is.
+fn named<'v>(elements: &'v [Value], keys: Option<&[&str]>) -> Vec<(String, &'v Value)> {
+    let mut seen: Vec<String> = Vec::new();
+    let names = elements.iter().enumerate().map(|(index, element)| {
+        let Some(keys) = keys else { return index.to_string() };
+        let key = element.key(keys);
+        seen.push(key.clone());
+        match seen.iter().filter(|own| **own == key).count() {
+            1 => key,
+            count => format!("{key} #{count}"),
+        }
+    });
+    names.collect::<Vec<_>>().into_iter().zip(elements).collect()
+}
+
+fn fields(fields: &[(String, Value)]) -> Vec<(String, &Value)> {
+    fields.iter().map(|(name, value)| (name.clone(), value)).collect()
 }
