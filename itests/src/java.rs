@@ -58,8 +58,24 @@ pub(crate) fn class_path() -> Result<String> {
     Ok(jars()?.join("*").display().to_string())
 }
 
-/// Runs one of Kafka's command-line tools to its end and gives what it printed. Fails when the tool did.
+/// Tools that stood elsewhere before a version: their class, where they stood, and the version.
+const MOVED: [(&str, &str, (u16, u16)); 2] = [
+    (
+        "org.apache.kafka.tools.BrokerApiVersionsCommand",
+        "kafka.admin.BrokerApiVersionsCommand",
+        (4, 0),
+    ),
+    ("org.apache.kafka.tools.ConfigCommand", "kafka.admin.ConfigCommand", (4, 4)),
+];
+
+/// Runs one of Kafka's command-line tools to its end and gives what it printed. The class is that of the newest Kafka. Fails
+/// when the tool did.
 pub async fn tool(class: &str, arguments: &[&str]) -> Result<String> {
+    let version = Version::under_test()?;
+    let moved = MOVED
+        .iter()
+        .find(|(new, _, (major, minor))| *new == class && !version.since(*major, *minor));
+    let class = moved.map_or(class, |(_, old, _)| old);
     let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
     let mut process = java(class, &arguments)?;
     let status = process.end(Duration::from_secs(90)).await?;
@@ -330,12 +346,7 @@ pub async fn copy_in_transactions(
 /// Addresses of brokers that the Java admin client was told, as `host:port`.
 pub async fn broker_addresses(bootstrap: &str) -> Result<BTreeSet<String>> {
     let arguments = ["--bootstrap-server", bootstrap];
-    let class = if Version::under_test()?.since(4, 0) {
-        "org.apache.kafka.tools.BrokerApiVersionsCommand"
-    } else {
-        "kafka.admin.BrokerApiVersionsCommand"
-    };
-    let printed = tool(class, &arguments).await?;
+    let printed = tool("org.apache.kafka.tools.BrokerApiVersionsCommand", &arguments).await?;
     let lines = printed.lines().filter(|line| line.contains("(id: "));
     Ok(lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
 }

@@ -120,6 +120,8 @@ impl Value {
     pub(super) fn key(&self, names: &[&str]) -> String {
         let value = |name: &&str| match self.field(name) {
             Some(Self::String(text)) => text.clone(),
+            // A version may lack a field; what is no structure is its own key.
+            None if matches!(self, Self::Struct(_)) => String::new(),
             found => found.unwrap_or(self).to_string(),
         };
         names.iter().map(value).collect::<Vec<_>>().join(" ")
