@@ -13,18 +13,21 @@ use crate::{
     version::Version,
 };
 
-/// Heap and compiler of a client: they live for seconds on two shared cores. Warnings are logged too, by Log4j 2 from
-/// Kafka 4.0 on, by Log4j 1 before.
+/// Where the loggers of Java are set to write warnings to standard error.
+macro_rules! log_settings {
+    ($file:literal) => {
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../ci/kafka-image/files/", $file)
+    };
+}
+
+/// Heap and compiler of a client: they live for seconds on two shared cores. Kafka logs by Log4j 2 from 4.0 on, by Log4j 1
+/// before; each reads its own property.
 const JVM: [&str; 5] = [
     "-Xmx256m",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
-    "-Dlog4j2.level=WARN",
-    concat!(
-        "-Dlog4j.configuration=file:",
-        env!("CARGO_MANIFEST_DIR"),
-        "/../ci/kafka-image/files/tools-log4j.properties"
-    ),
+    concat!("-Dlog4j2.configurationFile=", log_settings!("tools-log4j2.yaml")),
+    concat!("-Dlog4j.configuration=file:", log_settings!("tools-log4j.properties")),
 ];
 
 /// Settings of a client, by their own names.
@@ -315,7 +318,7 @@ impl VerifiableConsumer {
     }
 }
 
-/// Copies `records` records of partition 0 of a topic to another topic in transactions of 500 that commit the offsets
+/// Copies `records` records of partition 0 of a topic to another topic in transactions of 2,000 that commit the offsets
 /// read, too. `id` is both the transactional id and the group.
 pub async fn copy_in_transactions(
     bootstrap: &str,
@@ -334,7 +337,7 @@ pub async fn copy_in_transactions(
         ("--output-topic", to),
         ("--transactional-id", id),
         ("--consumer-group", id),
-        ("--transaction-size", "500"),
+        ("--transaction-size", "2000"),
         ("--max-messages", &records),
     ] {
         arguments.extend([name, value]);
