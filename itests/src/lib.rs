@@ -10,6 +10,8 @@
 //! | [`librdkafka`], [`java`] | producers and consumers of the two client libraries |
 //! | [`ledger`] | which records were sent, acknowledged, and found in the clusters |
 //! | [`play`] | scenario files on real Kafka, into the history that rehearsals have |
+//! | [`validation`] | rehearsals held against plays, figure by figure |
+//! | [`cli`] | the command `switchyard-itests` |
 //! | [`tap`] | a listener in front of the gateway that reads every byte clients are sent |
 //! | [`wire`] | single requests, for what no client library tells |
 //! | [`version`] | versions of Kafka, and what they have |
@@ -27,6 +29,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub mod cli;
 pub mod cluster;
 pub mod differential;
 pub mod fake;
@@ -38,6 +41,7 @@ pub mod machine;
 pub mod play;
 pub mod process;
 pub mod tap;
+pub mod validation;
 pub mod version;
 pub mod wire;
 pub mod world;

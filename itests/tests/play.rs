@@ -52,45 +52,7 @@ fn planned_move_and_a_black_hole_lose_nothing() {
             assert!(verdict.marks.contains(mark), "{mark}: {:?}", verdict.marks);
         }
         assert!(verdict.sent > 200, "{} records", verdict.sent);
-        assert!(played.wall() < Duration::from_secs(120), "{:?}", played.times);
+        assert!(played.wall() < Duration::from_mins(2), "{:?}", played.times);
         Ok(())
     });
-}
-
-/// Plays the files and variants that `SWITCHYARD_PLAY` names, such as `planned-switchover` or `restart-severs/hot`, and prints
-/// what came of each.
-#[test]
-#[ignore = "for by hand"]
-fn named_scenarios() {
-    let names = std::env::var("SWITCHYARD_PLAY").unwrap_or_default();
-    for name in names.split_whitespace() {
-        itest(async {
-            let file = name.split('/').next().unwrap_or_default();
-            let path =
-                Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../scenarios/{file}.yaml"));
-            let all = scenario::load(&path, &[]).map_err(|error| error.to_string())?;
-            for scenario in all.iter().filter(|it| it.name == name || file == name) {
-                match play::play(scenario).await {
-                    Ok(played) => {
-                        let verdict = played.verdict();
-                        let out = Path::new("/tmp")
-                            .join(format!("play-{}.txt", scenario.name.replace('/', "-")));
-                        let lines = played.history.entries.iter().map(|entry| format!("{entry}\n"));
-                        std::fs::write(&out, lines.collect::<String>())?;
-                        println!("== {} {:?} {:?}", scenario.name, played.versions, played.brokers);
-                        println!("   {:?}", played.remarks);
-                        println!("   {:?} = {:?}", played.times, played.wall());
-                        println!(
-                            "   sent {} acknowledged {} consumed {}",
-                            verdict.sent, verdict.acknowledged, verdict.consumed
-                        );
-                        println!("   {:?} {:?}", verdict.figures, verdict.marks);
-                        println!("   {:#?} {:#?}", verdict.witnesses, verdict.violations);
-                    }
-                    Err(error) => println!("== {} FAILED: {error}", scenario.name),
-                }
-            }
-            Ok(())
-        });
-    }
 }

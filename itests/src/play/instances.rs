@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::{
     Recorder,
-    network::{Network, Viewer},
+    addresses::{Addresses, Viewer},
 };
 use crate::{Result, eventually, gateway::binary, process::Process};
 
@@ -54,12 +54,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A gateway's file for one instance on the network of a play.
-pub(super) fn file(scenario: &Scenario, network: &Network, number: usize) -> Result<Value> {
+pub(super) fn file(scenario: &Scenario, addresses: &Addresses, number: usize) -> Result<Value> {
     let mut value: Value = serde_yaml::from_str(&scenario.gateway_text)?;
     let root = if value.get("gateway").is_some() { &mut value["gateway"] } else { &mut value };
     for domain in root["streamingDomains"].as_array_mut().ok_or("no streaming domains")? {
         let name = domain["name"].as_str().ok_or("a streaming domain has no name")?.to_owned();
-        let brokers = network.brokers_for(Viewer::Gateway(number), &name);
+        let brokers = addresses.brokers_for(Viewer::Gateway(number), &name);
         let servers = domain["kafkaCluster"]["bootstrapServers"].as_array_mut();
         for server in servers.ok_or("no bootstrap servers")? {
             server["endpoint"] = json!(brokers);
@@ -70,8 +70,8 @@ pub(super) fn file(scenario: &Scenario, network: &Network, number: usize) -> Res
         let name = route["name"].as_str().ok_or("a route has no name")?;
         let checked = scenario.gateway.routes.get(name).ok_or("an unknown route")?;
         route["endpoint"] =
-            json!(format!("{}:{}", network.route_host(&checked.host), checked.port));
-        any_host = network.instance_host(number, &checked.host);
+            json!(format!("{}:{}", addresses.route_host(&checked.host), checked.port));
+        any_host = addresses.instance_host(number, &checked.host);
         route["bindAddress"] = json!(any_host);
     }
     for (section, port) in [("admin", ADMIN_PORT), ("control", CONTROL_PORT)] {
@@ -97,9 +97,9 @@ fn edited(mut value: Value, route: &str, to: &str) -> Result<Value> {
 
 impl Instance {
     /// An instance that does not run yet, with its file in a directory of its own.
-    pub(super) fn new(scenario: &Scenario, network: &Network, number: usize) -> Result<Self> {
+    pub(super) fn new(scenario: &Scenario, addresses: &Addresses, number: usize) -> Result<Self> {
         let directory = TempDir::new()?;
-        let mut value = file(scenario, network, number)?;
+        let mut value = file(scenario, addresses, number)?;
         let root = if value.get("gateway").is_some() { &mut value["gateway"] } else { &mut value };
         let host = root["control"]["bindAddress"].as_str().unwrap_or_default().to_owned();
         root["stateFile"] = json!(directory.path().join("state.json"));

@@ -109,7 +109,6 @@ impl LogReader {
         }
         for (node, partitions) in by_node {
             if self.read_from(cluster, node, &partitions, &mut news).await.is_err() {
-                self.connections.remove(&node);
                 news.complete = false;
             }
         }
@@ -152,14 +151,14 @@ impl LogReader {
         partitions: &[Partition],
         news: &mut News,
     ) -> Result<()> {
-        if !self.connections.contains_key(&node) {
-            let address = cluster.address(node);
-            let connection = timeout(ANSWER_TIME_MAX, Connection::open(&address)).await??;
-            self.connections.insert(node, connection);
-        }
+        // Only a connection that has answered is kept.
+        let mut connection = match self.connections.remove(&node) {
+            Some(open) => open,
+            None => timeout(ANSWER_TIME_MAX, Connection::open(&cluster.address(node))).await??,
+        };
         let request = self.request(partitions);
-        let connection = self.connections.get_mut(&node).ok_or("just opened")?;
         let answer = timeout(ANSWER_TIME_MAX, connection.ask(&request, FETCH_VERSION)).await??;
+        self.connections.insert(node, connection);
         for topic in answer.responses {
             let name = topic.topic.0.to_string();
             for data in topic.partitions {

@@ -9,6 +9,7 @@
 //! timeline names. A play has the phases of a rehearsal: the timeline, then recovery, in which everything is mended and
 //! nothing new is sent.
 
+mod addresses;
 pub mod clients;
 mod flow;
 mod instances;
@@ -35,6 +36,7 @@ use switchyard_sim::{
 };
 
 use crate::Result;
+use addresses::Addresses;
 use clients::{Clients, Prepared};
 use operator::Operator;
 pub use recorder::Recorder;
@@ -95,15 +97,19 @@ impl Stopwatch {
 /// # Errors
 /// When the scenario has something that has no counterpart, something does not start, or the timeline cannot be played.
 pub async fn play(scenario: &Scenario) -> Result<Played> {
-    let (nodes, _) = stage::nodes(scenario);
+    let (nodes, remarks) = stage::nodes(scenario);
     let has_node = |cluster: &str, node| nodes.get(cluster).is_some_and(|it| it.contains(&node));
     if let Some(fault) = operator::unplayable(scenario, has_node).into_iter().next() {
         return Err(format!("{}: {fault}", scenario.name).into());
     }
     let mut watch = Stopwatch::start();
-    let mut world = World::build(scenario, &mut watch).await?;
-    let bootstrap = |entry: &_| world.network.bootstrap(scenario, entry);
-    let prepared = Clients::prepare(scenario, bootstrap).await?;
+    let addresses = Addresses::new(scenario, nodes);
+    let bootstrap = |entry: &_| addresses.bootstrap(scenario, entry);
+    // A compiler and a JVM of their own: they load while the brokers do.
+    let (mut world, prepared) = tokio::try_join!(
+        World::build(scenario, &addresses, remarks, &mut watch),
+        Clients::prepare(scenario, bootstrap)
+    )?;
     watch.lap("preparing of clients");
     world.begin()?;
     let world = Arc::new(world);

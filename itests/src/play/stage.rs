@@ -21,7 +21,7 @@ use switchyard_sim::{
     },
 };
 
-use super::network::Network;
+use super::addresses::Addresses;
 use crate::{
     Result,
     cluster::{Access, Cluster, Plan},
@@ -35,7 +35,7 @@ const BROKER_KIB: u64 = 400 << 10;
 /// Memory for everything else of a play: MirrorMaker, the Java clients, the gateway.
 const OTHERS_KIB: u64 = 1 << 20;
 /// How long topics may take to have leaders.
-const TOPIC_TIME_MAX: Duration = Duration::from_secs(60);
+const TOPIC_TIME_MAX: Duration = Duration::from_mins(1);
 /// How long one round of elections may take.
 const ELECTION_TIME_MAX: Duration = Duration::from_secs(20);
 
@@ -81,7 +81,7 @@ fn memory_available_kib() -> Option<u64> {
 pub(super) fn version(cluster: &model::Cluster) -> Result<Option<Version>> {
     Ok(match cluster.kafka {
         Profile::Kafka39 => Some(Version::named("3.9")?),
-        _ => None,
+        Profile::Kafka41 => None,
     })
 }
 
@@ -90,7 +90,7 @@ pub(super) fn plan(
     scenario: &Scenario,
     name: &str,
     nodes: &[i32],
-    network: &Network,
+    addresses: &Addresses,
 ) -> Result<Plan> {
     let cluster = &scenario.clusters[name];
     let version = version(cluster)?;
@@ -106,7 +106,7 @@ pub(super) fn plan(
         id: format!("{:0<21}A", format!("play{plain}").chars().take(21).collect::<String>()),
         name: format!("play-{plain}"),
         nodes: nodes.to_vec(),
-        access: Access::Behind(network.listeners(name)),
+        access: Access::Behind(addresses.listeners(name)),
         version,
         settings,
     })

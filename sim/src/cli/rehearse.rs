@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Failure, counted, say,
-    scenario::{ScenarioArgs, variant_of},
+    scenario::{ScenarioArgs, Taken, variant_of},
     write_file,
 };
 use crate::report::{self, Outcome};
@@ -23,6 +23,8 @@ Examples:
 pub(super) struct Args {
     #[command(flatten)]
     scenario: ScenarioArgs,
+    #[command(flatten)]
+    taken: Taken,
     /// What every random number is derived from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -35,14 +37,14 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
-    let scenarios = args.scenario.load()?;
+    let scenarios = args.taken.load(&args.scenario)?;
     let several = scenarios.len() > 1;
     let (mut passed, mut all) = (0, Vec::new());
     for (index, scenario) in scenarios.iter().enumerate() {
         if index > 0 {
             say("\n");
         }
-        let outcome = args.scenario.rehearse(scenario, args.seed)?;
+        let outcome = args.taken.rehearse(&args.scenario, scenario, args.seed)?;
         say(&report::summary(&outcome));
         passed += usize::from(outcome.passed());
         if let Some(file) = &args.html {

@@ -7,7 +7,10 @@ use std::{
 
 use switchyard::config::duration;
 
-use super::{Failure, scenario::ScenarioArgs};
+use super::{
+    Failure,
+    scenario::{ScenarioArgs, Taken},
+};
 
 /// Runs a scenario and prints everything that happened, one line an event.
 #[derive(clap::Args)]
@@ -22,6 +25,8 @@ Examples:
 pub(super) struct Args {
     #[command(flatten)]
     scenario: ScenarioArgs,
+    #[command(flatten)]
+    taken: Taken,
     /// What every random number is derived from.
     #[arg(long)]
     seed: u64,
@@ -34,8 +39,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
-    let scenario = args.scenario.load_one()?;
-    let outcome = args.scenario.rehearse(&scenario, args.seed)?;
+    let scenario = args.scenario.only(args.taken.load(&args.scenario)?)?;
+    let outcome = args.taken.rehearse(&args.scenario, &scenario, args.seed)?;
     let until = args.until.unwrap_or(Duration::MAX);
     let mut out = BufWriter::new(stdout().lock());
     for entry in outcome.history.entries.iter().take_while(|entry| entry.at() <= until) {

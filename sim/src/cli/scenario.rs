@@ -27,6 +27,40 @@ pub(super) struct ScenarioArgs {
     pub(super) set: Vec<(String, Value)>,
 }
 
+/// How the scenario is to be taken.
+#[derive(clap::Args)]
+pub(super) struct Taken {
+    /// As it is held against real Kafka: with the times and values of its section `validation`, and MirrorMaker 2 as mirror.
+    #[arg(long)]
+    pub(super) as_validated: bool,
+}
+
+impl Taken {
+    /// The scenario so taken, or each of its variants.
+    pub(super) fn load(&self, args: &ScenarioArgs) -> Result<Vec<Arc<Scenario>>, Failure> {
+        if !self.as_validated {
+            return args.load();
+        }
+        let scenarios = scenario::load_for_validation(&args.file, &args.set)?;
+        let scenarios = scenarios.iter().map(|scenario| scenario.as_validated(None)).collect();
+        chosen(scenarios, args.variant.as_deref())
+    }
+
+    /// As [`ScenarioArgs::rehearse`].
+    pub(super) fn rehearse(
+        &self,
+        args: &ScenarioArgs,
+        scenario: &Arc<Scenario>,
+        seed: u64,
+    ) -> Result<Outcome, Failure> {
+        let mut outcome = args.rehearse(scenario, seed)?;
+        if self.as_validated {
+            outcome.replay.push_str(" --as-validated");
+        }
+        Ok(outcome)
+    }
+}
+
 impl ScenarioArgs {
     /// The scenario, or each of its variants.
     pub(super) fn load(&self) -> Result<Vec<Arc<Scenario>>, Failure> {
@@ -35,7 +69,11 @@ impl ScenarioArgs {
 
     /// The one that is meant.
     pub(super) fn load_one(&self) -> Result<Arc<Scenario>, Failure> {
-        let mut scenarios = self.load()?;
+        self.only(self.load()?)
+    }
+
+    /// The one of those that were loaded, where there must be one.
+    pub(super) fn only(&self, mut scenarios: Vec<Arc<Scenario>>) -> Result<Arc<Scenario>, Failure> {
         if scenarios.len() > 1 {
             let names: Vec<_> = scenarios.iter().filter_map(|it| variant_of(&it.name)).collect();
             let error = format!("`{}` has {} variants", self.file.display(), names.len());

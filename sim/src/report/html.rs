@@ -22,7 +22,7 @@ const LANE: f64 = 56.0;
 const BAND: f64 = 26.0;
 
 /// For every page.
-pub(crate) const STYLE: &str = "
+pub const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1c2330; --dim: #667085; --paper: #fff; --line: #d6dae2;
   --a: #2563eb; --b: #d97706; --c: #059669; --bad: #dc2626; --held: #a855f7; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ef; --dim: #98a2b3; --paper: #14171d;
@@ -53,7 +53,7 @@ fn seconds(ms: u64) -> f64 {
 }
 
 /// Text with what HTML would take for markup escaped.
-pub(crate) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -15,8 +15,7 @@ use crate::{
     scenario::model::Expectations,
 };
 
-pub use html::page;
-pub(crate) use html::{STYLE, escape};
+pub use html::{STYLE, escape, page};
 #[cfg(test)]
 pub(crate) use tests::assert_well_formed;
 pub use text::summary;

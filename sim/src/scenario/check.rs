@@ -17,7 +17,7 @@ use switchyard::config::{
 use super::{
     GATEWAY, expect, model,
     raw::{self, PathOrSection},
-    steps,
+    steps, validation,
     values::Span,
 };
 use crate::{
@@ -159,12 +159,11 @@ pub(super) fn check(
         let path = root.key("variants").foreign_key(name).key("expect");
         expect::overlay(&mut checker, &path, own, &mut expect);
     }
-    let tolerance = tolerance(&mut checker, raw);
+    let validation = validation::read(&mut checker, raw, variant.map(|(name, _)| name));
     let (gateway, gateway_text, gateway_file) = checker.gateway.take()?;
     if checker.findings.has_faults() {
         return None;
     }
-    let validation = raw.validation.clone().unwrap_or_default();
     Some(model::Scenario {
         name: name.to_owned(),
         about: variant.and_then(|(_, own)| own.about.clone()).or_else(|| raw.about.clone())?,
@@ -182,24 +181,8 @@ pub(super) fn check(
         recovery: recovery.unwrap_or(RECOVERY),
         timeline,
         expect,
-        time_scale: u32::try_from(validation.time_scale.unwrap_or(1)).unwrap_or(1),
-        tolerance,
-        differences: validation.differences.unwrap_or_default(),
+        validation,
     })
-}
-
-fn tolerance(
-    checker: &mut Checker<'_>,
-    raw: &raw::Scenario,
-) -> BTreeMap<String, super::values::Bounds> {
-    let written = raw.validation.iter().flat_map(|validation| &validation.tolerance).flatten();
-    let path = Path::root().key("validation.tolerance");
-    written
-        .filter_map(|(figure, bound)| {
-            let path = path.foreign_key(figure);
-            Some((figure.clone(), expect::bound(checker, &path, figure, Some(bound))?))
-        })
-        .collect()
 }
 
 fn load_gateway(

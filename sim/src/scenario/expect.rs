@@ -11,7 +11,7 @@ use super::{
 use crate::oracle::{FIGURES, MARKS, ORACLES};
 
 /// Figures that are times.
-const TIMES: &[&str] = &["rto"];
+pub(super) const TIMES: &[&str] = &["rto"];
 /// What is 0 unless the file says otherwise.
 const ZERO: &[&str] = &["lost", "duplicated", "reordered", "failed", "missed", "fatal"];
 
@@ -82,6 +82,16 @@ pub(super) fn bound(
         checker.known(path, "figure", figure, FIGURES.iter().map(|(name, _)| *name));
         return None;
     }
+    read_bounds(checker, path, figure, written)
+}
+
+/// As [`bound`], of a figure that is known to be one.
+pub(super) fn read_bounds(
+    checker: &mut Checker<'_>,
+    path: &Path,
+    figure: &str,
+    written: &NumberOrText,
+) -> Option<Bounds> {
     let (bounds, remedy) = if TIMES.contains(&figure) {
         (Bounds::of_time(written), "write a time such as `..100s` or `5s..60s`")
     } else {

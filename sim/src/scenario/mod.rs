@@ -7,9 +7,11 @@ mod check;
 mod expect;
 pub mod model;
 mod raw;
+mod scale;
 mod steps;
 #[cfg(test)]
 mod tests;
+pub mod validation;
 pub mod values;
 
 use std::{fs, path::Path as FilePath};
@@ -33,6 +35,33 @@ pub fn json_schema() -> Value {
 /// # Errors
 /// Every fault of the file.
 pub fn load(file: &FilePath, set: &[(String, Value)]) -> Result<Vec<Scenario>, ConfigError> {
+    load_for(Purpose::Rehearsal, file, set)
+}
+
+/// As [`load`], for a comparison with real Kafka: with the values that the file's section `validation` sets. Times are not
+/// scaled yet.
+///
+/// # Errors
+/// Every fault of the file.
+pub fn load_for_validation(
+    file: &FilePath,
+    set: &[(String, Value)],
+) -> Result<Vec<Scenario>, ConfigError> {
+    load_for(Purpose::Validation, file, set)
+}
+
+/// What a file is read for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Rehearsal,
+    Validation,
+}
+
+fn load_for(
+    purpose: Purpose,
+    file: &FilePath,
+    set: &[(String, Value)],
+) -> Result<Vec<Scenario>, ConfigError> {
     let origin = file.display().to_string();
     let text = fs::read(file).map_err(|error| {
         let remedy =
@@ -43,7 +72,7 @@ pub fn load(file: &FilePath, set: &[(String, Value)]) -> Result<Vec<Scenario>, C
     })?;
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
     let base = file.parent().unwrap_or(FilePath::new("."));
-    read(&text, &origin, &name, base, set)
+    read_for(purpose, &text, &origin, &name, base, set)
 }
 
 /// As [`load`], from text; relative paths in it start at `base`.
@@ -57,20 +86,38 @@ pub fn read(
     base: &FilePath,
     set: &[(String, Value)],
 ) -> Result<Vec<Scenario>, ConfigError> {
+    read_for(Purpose::Rehearsal, text, origin, name, base, set)
+}
+
+fn read_for(
+    purpose: Purpose,
+    text: &[u8],
+    origin: &str,
+    name: &str,
+    base: &FilePath,
+    set: &[(String, Value)],
+) -> Result<Vec<Scenario>, ConfigError> {
     let mut findings = Findings::default();
-    let Some(raw) = read_raw(text, set, &mut findings) else {
+    let Some(mut raw) = read_raw(text, set, &mut findings) else {
         findings.into_result(origin)?;
         return Ok(Vec::new());
     };
     let mut scenarios = Vec::new();
+    // What the caller sets wins over the variant, and that over what holds for all validations.
+    let of_validation = raw.validation.as_ref().and_then(|validation| validation.set.clone());
+    let of_validation = of_validation.filter(|_| purpose == Purpose::Validation);
+    let base_set: Vec<_> = of_validation.unwrap_or_default().into_iter().collect();
+    let with_own = |own: Vec<(String, Value)>| [base_set.clone(), own, set.to_vec()].concat();
+    if !base_set.is_empty() {
+        raw = read_raw(text, &with_own(Vec::new()), &mut findings).unwrap_or(raw);
+    }
     let variants = raw.variants.clone().unwrap_or_default();
     if variants.is_empty() {
-        scenarios.extend(check::check(&raw, name, base, set, None, &mut findings));
+        let all = with_own(Vec::new());
+        scenarios.extend(check::check(&raw, name, base, &all, None, &mut findings));
     }
     for (variant, section) in variants {
-        let mut all: Vec<_> = section.set.clone().unwrap_or_default().into_iter().collect();
-        // What the caller sets wins over the variant.
-        all.extend_from_slice(set);
+        let all = with_own(section.set.clone().unwrap_or_default().into_iter().collect());
         let Some(raw) = read_raw(text, &all, &mut findings) else { continue };
         let name = format!("{name}/{variant}");
         let own = Some((variant.as_str(), &section));

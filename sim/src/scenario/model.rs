@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use switchyard::config::{Model as Gateway, model::FenceMode};
 
-use super::values::{Bounds, Span};
+use super::{
+    validation::Validation,
+    values::{Bounds, Span},
+};
 use crate::cluster::versions::Profile as KafkaProfile;
 
 /// A rehearsal that can be run.
@@ -42,12 +45,8 @@ pub struct Scenario {
     pub timeline: Vec<Step>,
     /// What must come of it.
     pub expect: Expectations,
-    /// Divides times when the scenario is run on real Kafka.
-    pub time_scale: u32,
-    /// How far a figure measured on real Kafka may be from the simulated one.
-    pub tolerance: BTreeMap<String, Bounds>,
-    /// Known differences between rehearsal and real Kafka.
-    pub differences: Vec<String>,
+    /// How plays on real Kafka are compared with it; `None` where they are not.
+    pub validation: Option<Validation>,
 }
 
 /// A fake cluster.

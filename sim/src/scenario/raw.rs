@@ -612,15 +612,41 @@ pub(super) struct Variant {
     pub(super) expect: Option<Expectations>,
 }
 
-/// How real Kafka may differ.
+/// How a play on real Kafka is set up and compared with rehearsals.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Validation {
-    /// Times of the timeline and of the clients' settings are divided by this.
+    /// Long times, those of the timeline, of clients and of the gateway, are divided by this, on both sides.
     #[schemars(range(min = 1, max = 100), extend("default" = 1))]
     pub(super) time_scale: Option<i64>,
-    /// By figure: how far the measured one may be from the simulated one.
+    /// Values by path that hold on both sides of a comparison alone: fewer clients than a machine has room for.
+    pub(super) set: Option<Settings>,
+    /// How far outside of the simulated range a measured figure may be, by its name: `5`, `10%`, `5 + 10%`; for times
+    /// `2s + 10%`.
     pub(super) tolerance: Option<BTreeMap<String, NumberOrText>>,
     /// Known differences and their reasons.
-    pub(super) differences: Option<Vec<String>>,
+    pub(super) differences: Option<Vec<Difference>>,
+}
+
+/// A known difference between rehearsals and real Kafka. Exactly one of `figure`, `code`, `mark` and `oracle` says in what.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Difference {
+    /// In a figure.
+    pub(super) figure: Option<String>,
+    /// In how often clients reported an error, by its name.
+    #[schemars(length(min = 1))]
+    pub(super) code: Option<String>,
+    /// In whether a mark was reached.
+    pub(super) mark: Option<String>,
+    /// In whether an oracle was violated.
+    pub(super) oracle: Option<String>,
+    /// In these variants alone; the default is all.
+    #[schemars(length(min = 1))]
+    pub(super) variants: Option<Vec<String>>,
+    /// What the measured figure may be instead: a difference that was understood is still bounded.
+    pub(super) measured: Option<NumberOrText>,
+    /// Why they differ.
+    #[schemars(required, length(min = 1))]
+    pub(super) reason: Option<String>,
 }

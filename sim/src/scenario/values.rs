@@ -3,6 +3,7 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use fastrand::Rng;
+use serde::{Deserialize, Serialize};
 use switchyard::config::duration;
 
 use super::raw::NumberOrText;
@@ -40,7 +41,7 @@ impl Span {
 }
 
 /// What a figure must lie in, inclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
     /// At least.
     pub min: u64,

@@ -32,13 +32,14 @@ enum End {
     GivenUp(Direction),
 }
 
-/// Carries between both streams until the connection ends.
+/// Carries between both streams until the connection ends. Gives which direction has ended first; `None`: the link has reset
+/// both.
 pub(super) async fn carry(
     link: &Link,
     mut dialler: TcpStream,
     mut listener: TcpStream,
     watch: Option<Arc<Watch>>,
-) {
+) -> Option<Direction> {
     for stream in [&dialler, &listener] {
         // An error means that the connection is over, which reading will tell.
         drop(stream.set_nodelay(true));
@@ -47,7 +48,7 @@ pub(super) async fn carry(
     let handshake =
         draw(state.way(Direction::Forth).latency) + draw(state.way(Direction::Back).latency);
     tokio::time::sleep(handshake).await;
-    let end = {
+    let (end, first) = {
         let (from_dialler, to_dialler) = dialler.split();
         let (from_listener, to_listener) = listener.split();
         let forth = Pump::new(link, Direction::Forth, from_dialler, to_listener, None).run();
@@ -70,6 +71,7 @@ pub(super) async fn carry(
             reset(left);
         }
     }
+    first
 }
 
 /// Ends a connection so that its other end hears of a reset.
@@ -83,20 +85,22 @@ async fn both(
     forth: impl Future<Output = End>,
     back: impl Future<Output = End>,
     reset: impl Future<Output = ()>,
-) -> End {
+) -> (End, Option<Direction>) {
     let (mut forth, mut back, mut reset) = (pin!(forth), pin!(back), pin!(reset));
     let (mut forth_open, mut back_open) = (true, true);
+    let mut first = None;
     while forth_open || back_open {
-        let end = tokio::select! {
-            end = &mut forth, if forth_open => { forth_open = false; end }
-            end = &mut back, if back_open => { back_open = false; end }
-            () = &mut reset => End::Reset,
+        let (end, direction) = tokio::select! {
+            end = &mut forth, if forth_open => { forth_open = false; (end, Direction::Forth) }
+            end = &mut back, if back_open => { back_open = false; (end, Direction::Back) }
+            () = &mut reset => return (End::Reset, first),
         };
+        let direction = *first.get_or_insert(direction);
         if end != End::Closed {
-            return end;
+            return (end, Some(direction));
         }
     }
-    End::Closed
+    (End::Closed, first)
 }
 
 impl Link {
@@ -176,7 +180,7 @@ impl<'a> Pump<'a> {
                     Ok(0) => self.end(End::Closed),
                     Err(_) => self.end(End::Reset),
                 },
-                changed = changes.changed() => if changed.is_err() { return End::Reset },
+                heard = changes.changed() => if heard.is_err() { return End::Reset },
             }
         }
     }

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Link, carrier};
+use super::{Direction, Link, carrier};
 use crate::Result;
 
 /// Connections that the kernel keeps until they are accepted.
@@ -281,9 +281,10 @@ impl Shared {
         let listener = if link.state().refuses { None } else { backend.dial().await };
         match listener {
             Some(listener) => {
-                carrier::carry(link, dialler, listener, self.watch.clone()).await;
-                // When a backend goes its connections end first; then nobody may be let in.
-                if backend.away_since().is_none() && backend.dial().await.is_none() {
+                let first = carrier::carry(link, dialler, listener, self.watch.clone()).await;
+                // When a backend goes it ends its connections; then nobody may be let in.
+                let goes = first == Some(Direction::Back) && backend.away_since().is_none();
+                if goes && backend.dial().await.is_none() {
                     self.changed.notify_one();
                 }
             }

@@ -113,6 +113,26 @@ impl Library {
         }
     }
 
+    /// Every property that such a client knows.
+    #[cfg(test)]
+    pub(crate) fn names(self, role: Role) -> impl Iterator<Item = &'static str> {
+        let own = self.properties().iter().filter(move |property| role.has(property));
+        own.map(|property| property.name)
+    }
+
+    /// The name that the catalogue has for a property, which may be given by another.
+    pub(crate) fn canonical(self, role: Role, name: &str) -> Option<&'static str> {
+        self.property(role, name).map(|property| property.name)
+    }
+
+    /// The least that a property of this name may be; `None` where it is no number.
+    pub(crate) fn least(self, role: Role, name: &str) -> Option<i64> {
+        match self.property(role, name)?.kind {
+            Kind::Int { min, .. } => Some(min),
+            Kind::Flag | Kind::Choice(_) | Kind::Text => None,
+        }
+    }
+
     fn property(self, role: Role, name: &str) -> Option<&'static Property> {
         let alias = self.aliases().iter().find(|(alias, _)| *alias == name);
         let name = alias.map_or(name, |(_, real)| *real);

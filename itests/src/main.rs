@@ -1,0 +1,5 @@
+//! The `switchyard-itests` command.
+
+fn main() -> std::process::ExitCode {
+    switchyard_itests::cli::main()
+}
