@@ -6,7 +6,12 @@ use switchyard_itests::{
     Result,
     cluster::{Cluster, Plan},
     differential::{
-        allowed::Allowances, bench::Bench, fake_and_real::ALLOWED, parse, target::Target,
+        allowed::Allowances,
+        bench::{Bench, Disagreement},
+        fake_and_real::ALLOWED,
+        generate, parse,
+        shrink::shrink,
+        target::Target,
         term::Sequence,
     },
     fake::{FakeCluster, FakePlan},
@@ -34,6 +39,16 @@ const SETTINGS: &[(&str, &str)] = &[
     ("num.io.threads", "2"),
 ];
 
+/// Sequences that take longer are told.
+const SLOW: Duration = Duration::from_secs(4);
+
+/// Random sequences in a run that asks for no other number.
+const SEQUENCES: u64 = 150;
+/// Their steps.
+const STEPS: usize = 14;
+/// Sequences that are played to shrink one.
+const TRIES_MAX: usize = 150;
+
 /// Sequences that are played at the same time: requests that wait cost no time of others.
 const AT_ONCE: usize = 4;
 
@@ -53,6 +68,50 @@ fn corpus() -> Result<Vec<Sequence>> {
     Ok(found)
 }
 
+/// A number from the environment.
+fn parameter(name: &str, default: u64) -> Result<u64> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().map_err(|_| format!("{name}={text}: no number").into()),
+        Err(_) => Ok(default),
+    }
+}
+
+/// Plays random sequences, and shrinks those that targets disagree on.
+async fn random(bench: &Bench) -> Result<String> {
+    let count = parameter("SWITCHYARD_DIFFERENTIAL_SEQUENCES", SEQUENCES)?;
+    let first = parameter("SWITCHYARD_DIFFERENTIAL_SEED", 1)?;
+    let sequences = (first..first + count)
+        .map(|seed| generate::sequence(seed, STEPS))
+        .collect::<Result<Vec<_>>>()?;
+    let mut found: Vec<(Sequence, Disagreement)> = Vec::new();
+    let mut report = String::new();
+    bench
+        .play_all(&sequences, AT_ONCE, false, |sequence, outcome, _| match outcome {
+            Ok(disagreements) => {
+                let first = disagreements.into_iter().next();
+                // One of each kind is enough to shrink.
+                if let Some(first) =
+                    first.filter(|first| !found.iter().any(|(_, other)| first.is_like(other)))
+                {
+                    found.push((sequence.clone(), first));
+                }
+            }
+            Err(error) => report.push_str(&format!("\n{error}; in\n{sequence}")),
+        })
+        .await;
+    for (sequence, disagreement) in found {
+        let seed = sequence.name.clone();
+        let shrunk = shrink(bench, &sequence, disagreement, TRIES_MAX).await;
+        let text = format!(
+            "\n{}{}replay: {seed} of SWITCHYARD_DIFFERENTIAL_SEED, or the lines above in SWITCHYARD_DIFFERENTIAL_FILE\n",
+            shrunk.sequence, shrunk.disagreement
+        );
+        eprintln!("{text}");
+        report.push_str(&text);
+    }
+    Ok(report)
+}
+
 /// A rehearsal is worth what its brokers are: each answer of the fake ones is one that a real one gives.
 #[test]
 fn fake_broker_answers_as_kafka_does() {
@@ -65,6 +124,7 @@ fn fake_broker_answers_as_kafka_does() {
             Target::new("fake", 'f', BTreeMap::from([(1, fake.address(1))])),
         ];
         let bench = Bench::new(targets, Allowances::new(ALLOWED));
+        bench.warm_up().await?;
         let rounds: Vec<_> = corpus()?
             .into_iter()
             .flat_map(|sequence| (0..sequence.rounds()).map(move |round| sequence.round(round)))
@@ -72,17 +132,35 @@ fn fake_broker_answers_as_kafka_does() {
         eprintln!("{} sequences; brokers ready after {:?}", rounds.len(), start.elapsed());
         let mut report = String::new();
         let mut shown = BTreeMap::new();
-        let played = bench.play_all(&rounds, AT_ONCE).await;
-        for (sequence, outcome) in rounds.iter().zip(played) {
-            let disagreements = outcome.map_err(|error| format!("{error}; in\n{sequence}"))?;
-            for disagreement in disagreements {
-                let text = format!("\n## {}\n{disagreement}", sequence.name);
-                // The versions of a step mostly differ in the same way: the first shows it.
-                let key = (sequence.name.clone(), disagreement.step, disagreement.differences);
-                shown.entry(format!("{key:?}")).or_insert(text);
-            }
-        }
+        let mut broken = Vec::new();
+        bench
+            .play_all(&rounds, AT_ONCE, true, |sequence, outcome, took| {
+                if took > SLOW {
+                    eprintln!("{:.1} s: {}", took.as_secs_f64(), sequence.name);
+                }
+                match outcome {
+                    Ok(disagreements) => {
+                        for disagreement in disagreements {
+                            let text = format!("\n## {}\n{disagreement}", sequence.name);
+                            // The versions of a step mostly differ in the same way: the first shows it.
+                            let key =
+                                (&sequence.name, disagreement.step, &disagreement.differences);
+                            shown.entry(format!("{key:?}")).or_insert_with(|| {
+                                eprintln!("{text}");
+                                text
+                            });
+                        }
+                    }
+                    Err(error) => {
+                        eprintln!("{error}; in\n{sequence}");
+                        broken.push(format!("{error}; in\n{sequence}"));
+                    }
+                }
+            })
+            .await;
+        report.extend(broken);
         report.extend(shown.into_values());
+        report.push_str(&random(&bench).await?);
         for entry in bench.allowances().unused() {
             writeln!(report, "unused: {} {}: {}", entry.api, entry.path, entry.reason)?;
         }

@@ -257,14 +257,22 @@ async fn play(case: &Case, cluster: &Cluster, gateway: &Gateway) -> Result<Outco
         .filter(|sequence| !sequence.steps.is_empty())
         .flat_map(|sequence| (0..sequence.rounds()).map(move |round| sequence.round(round)))
         .collect();
-    let mut report = String::new();
-    let played = bench.play_all(&rounds, AT_ONCE).await;
-    for (sequence, outcome) in rounds.iter().zip(played) {
-        let disagreements = outcome.map_err(|error| format!("{error}; in\n{sequence}"))?;
-        for disagreement in disagreements {
-            writeln!(report, "\n## {}: {}\n{disagreement}", case.name, sequence.name)?;
-        }
+    let mut found = Vec::new();
+    let mut broken = None;
+    bench
+        .play_all(&rounds, AT_ONCE, true, |sequence, outcome, _| match outcome {
+            Ok(disagreements) => {
+                for disagreement in disagreements {
+                    found.push(format!("\n## {}: {}\n{disagreement}", case.name, sequence.name));
+                }
+            }
+            Err(error) => broken = Some(format!("{error}; in\n{sequence}")),
+        })
+        .await;
+    if let Some(broken) = broken {
+        return Err(broken.into());
     }
+    let mut report = found.concat();
     let exercised = bench.exercised();
     for (key, version) in forwarded(case.view).difference(&exercised) {
         let name = api::name(*key).unwrap_or("unknown");
@@ -338,7 +346,7 @@ fn bare(key: i16, version: i16) -> Vec<u8> {
     let header =
         [key.to_be_bytes(), version.to_be_bytes(), [0, 0], [0, 7], [0, 1], [b'c', 0], [0, 0]]
             .concat();
-    [&(header.len() as u32).to_be_bytes()[..], &header].concat()
+    [&[0, 0, 0, u8::try_from(header.len()).unwrap_or_default()], &header[..]].concat()
 }
 
 /// What comes back for a request before the connection ends, which it does before long or not at all.

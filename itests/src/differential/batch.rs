@@ -9,6 +9,8 @@ use crate::Result;
 const LENGTH_END: usize = 12;
 /// What the checksum covers begins here.
 const CRC_END: usize = 21;
+/// Attribute of a batch with a marker of a transaction.
+const CONTROL: u8 = 0x20;
 /// Bytes before the first record.
 const HEADER_BYTES: usize = 61;
 
@@ -193,6 +195,12 @@ fn decode_one(batch: &[u8]) -> Value {
             (name.to_owned(), Value::Int(value))
         })
         .collect();
+    // When a marker was written is the broker's affair, and so are fields of their own.
+    let is_control = batch[CRC_END + 1] & CONTROL != 0;
+    for (name, _) in fields.iter_mut().filter(|(name, _)| is_control && name.ends_with("Timestamp"))
+    {
+        *name = format!("Marker{name}");
+    }
     // Not the checksum itself: it covers the producer's id, which is not the same everywhere.
     let crc = crc32c::crc32c(&batch[CRC_END..]).to_be_bytes() == batch[17..CRC_END];
     fields.push(("CrcIsRight".to_owned(), Value::Bool(crc)));

@@ -15,6 +15,7 @@ use futures_util::{StreamExt as _, future::try_join_all, stream};
 use super::{
     allowed::{Allowances, Scene},
     batch, canonical,
+    connection::SILENT,
     target::{Party, Target},
     term::{Ask, Sequence, Step, Term},
     value::{self, Difference, Value},
@@ -69,12 +70,22 @@ pub struct Bench {
 pub struct Disagreement {
     /// Index of the step.
     pub step: usize,
+    /// The API that was asked.
+    pub api: &'static str,
     /// The step as text.
     pub text: String,
     /// Who was compared.
     pub targets: [String; 2],
     /// Where their answers differ.
     pub differences: Vec<Difference>,
+}
+
+impl Disagreement {
+    /// Whether one of them said nothing at all. Then it is no use to go on.
+    fn is_silence(&self) -> bool {
+        let values = self.differences.iter().flat_map(|found| [&found.left, &found.right]);
+        values.flatten().any(|value| value.text() == Some(SILENT))
+    }
 }
 
 impl fmt::Display for Disagreement {
@@ -118,6 +129,17 @@ impl Bench {
         self.exercised.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Has every coordinator of every target at work, which the first request that needs one brings about.
+    ///
+    /// # Errors
+    /// When one does not come up.
+    pub async fn warm_up(&self) -> Result<()> {
+        for target in &self.targets {
+            Party::new(target, &self.run, self.now_ms).warm_up().await?;
+        }
+        Ok(())
+    }
+
     /// Plays a sequence under names that are new. With `thorough`, it goes on after a disagreement, whose consequences
     /// may be more of them.
     ///
@@ -132,14 +154,23 @@ impl Bench {
         outcome
     }
 
-    /// Plays sequences, so many at the same time, each to its end. The outcomes are in the order of the sequences.
+    /// Plays sequences, so many at the same time, each to its end, and tells of each as soon as it is done.
     pub async fn play_all(
         &self,
         sequences: &[Sequence],
         at_once: usize,
-    ) -> Vec<Result<Vec<Disagreement>>> {
-        let plays = sequences.iter().map(|sequence| self.play(sequence, true));
-        stream::iter(plays).buffered(at_once).collect().await
+        thorough: bool,
+        mut tell: impl FnMut(&Sequence, Result<Vec<Disagreement>>, Duration),
+    ) {
+        let plays = sequences.iter().map(|sequence| async move {
+            let start = tokio::time::Instant::now();
+            let outcome = self.play(sequence, thorough).await;
+            (sequence, outcome, start.elapsed())
+        });
+        let mut plays = stream::iter(plays).buffer_unordered(at_once);
+        while let Some((sequence, outcome, took)) = plays.next().await {
+            tell(sequence, outcome, took);
+        }
     }
 
     async fn steps(
@@ -175,7 +206,8 @@ impl Bench {
             } else {
                 found.extend(self.ask(&sent, parties).await?);
             }
-            if !found.is_empty() && !thorough {
+            let silent = found.iter().any(Disagreement::is_silence);
+            if silent || (!found.is_empty() && !thorough) {
                 return Ok(found);
             }
         }
@@ -235,7 +267,7 @@ impl Bench {
         answers: &[Value],
     ) -> Option<Disagreement> {
         let ask = sent.ask;
-        let (api, version) = (ask.api.name, *ask.versions.start());
+        let (api, version): (&'static str, _) = (ask.api.name, *ask.versions.start());
         self.exercised
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -258,6 +290,7 @@ impl Bench {
             let text = ask.to_string();
             (!differences.is_empty()).then_some(Disagreement {
                 step: sent.step,
+                api,
                 text,
                 targets,
                 differences,

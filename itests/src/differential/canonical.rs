@@ -58,7 +58,7 @@ fn rename(party: &mut Party<'_>, name: &str, value: &mut Value) {
     let text = match &*value {
         Value::String(text) => text.clone(),
         Value::Uuid(id) if *id != 0 => format!("{id:032x}"),
-        Value::Int(id) if *id > 0 || (*id == 0 && name == "ProducerId") => id.to_string(),
+        Value::Int(id) if *id > 0 => id.to_string(),
         _ => return,
     };
     match kind {

@@ -63,7 +63,11 @@ fn steps(text: &str) -> Vec<(usize, String)> {
     steps
 }
 
-fn step(line: &str) -> Result<Step> {
+/// Reads one step.
+///
+/// # Errors
+/// Says what is wrong.
+pub fn step(line: &str) -> Result<Step> {
     if let Some(ms) = line.strip_prefix("pause ") {
         return Ok(Step::Pause(ms.trim().parse()?));
     }

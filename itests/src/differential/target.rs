@@ -18,9 +18,13 @@ use crate::Result;
 /// How long an answer may take.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(12);
 /// How long an error that passes may last.
-const PASSING_TIME_MAX: Duration = Duration::from_secs(4);
+const PASSING_TIME_MAX: Duration = Duration::from_secs(3);
 /// The client that looks at things between the steps; those of steps have names.
 const ASIDE: &str = "";
+/// How long coordinators may take to come up.
+const WARM_UP_TIME_MAX: Duration = Duration::from_secs(60);
+/// Names that together belong to every coordinator.
+const COORDINATED_NAMES: usize = 64;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -217,6 +221,46 @@ impl<'a> Party<'a> {
             return Err(format!("{}: {name}: {SILENT}", self.target.name).into());
         }
         Ok(answer)
+    }
+
+    /// Waits until all coordinators of groups and of transactions answer.
+    pub(super) async fn warm_up(&mut self) -> Result<()> {
+        let start = tokio::time::Instant::now();
+        let node = self.target.first_node()?;
+        let keys: Vec<_> = (0..COORDINATED_NAMES)
+            .map(|number| Value::String(format!("{}{number}", self.prefix)))
+            .collect();
+        let asked = |key_type| {
+            let keys = ("CoordinatorKeys".to_owned(), Value::Array(keys.clone()));
+            Value::Struct(vec![("KeyType".to_owned(), Value::Int(key_type)), keys])
+        };
+        let list = |name: &str| Value::Struct(vec![(name.to_owned(), Value::Array(keys.clone()))]);
+        let requests = [
+            ("FindCoordinator", 4, asked(0)),
+            ("FindCoordinator", 4, asked(1)),
+            ("DescribeGroups", 5, list("Groups")),
+            ("DescribeTransactions", 0, list("TransactionalIds")),
+        ];
+        // Producer id 0, which answers have also where there is no producer, is nobody's from now on.
+        let first = Value::Struct(vec![("TransactionalId".to_owned(), Value::Null)]);
+        let requests = requests.into_iter().chain([("InitProducerId", 2, first)]);
+        for (name, version, request) in requests {
+            loop {
+                let answer = self.aside(node, name, version, &request).await?;
+                if !answer.error_codes().iter().any(|code| PASSING.contains(code)) {
+                    break;
+                }
+                if start.elapsed() > WARM_UP_TIME_MAX {
+                    return Err(format!(
+                        "{}: coordinators do not come up: {answer}",
+                        self.target.name
+                    )
+                    .into());
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        Ok(())
     }
 
     /// What a request began goes on after its answer; this waits for the end of that.

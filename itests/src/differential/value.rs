@@ -118,6 +118,9 @@ impl Value {
 
     /// The values of some fields; the value itself if it is no structure.
     pub(super) fn key(&self, names: &[&str]) -> String {
+        if names.is_empty() {
+            return self.to_string();
+        }
         let value = |name: &&str| match self.field(name) {
             Some(Self::String(text)) => text.clone(),
             // A version may lack a field; what is no structure is its own key.
