@@ -13,9 +13,22 @@ use crate::{
     version::Version,
 };
 
-/// Heap and compiler of a client: they live for seconds on two shared cores. Warnings are logged too.
-const JVM: [&str; 4] =
-    ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN"];
+/// Where the loggers of Java are set to write warnings to standard error.
+macro_rules! log_settings {
+    ($file:literal) => {
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../ci/kafka-image/files/", $file)
+    };
+}
+
+/// Heap and compiler of a client: they live for seconds on two shared cores. Kafka logs by Log4j 2 from 4.0 on, by Log4j 1
+/// before; each reads its own property.
+const JVM: [&str; 5] = [
+    "-Xmx256m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    concat!("-Dlog4j2.configurationFile=", log_settings!("tools-log4j2.yaml")),
+    concat!("-Dlog4j.configuration=file:", log_settings!("tools-log4j.properties")),
+];
 
 /// Settings of a client, by their own names.
 pub type Settings<'a> = &'a [(&'a str, &'a str)];
@@ -48,8 +61,24 @@ pub(crate) fn class_path() -> Result<String> {
     Ok(jars()?.join("*").display().to_string())
 }
 
-/// Runs one of Kafka's command-line tools to its end and gives what it printed. Fails when the tool did.
+/// Tools that stood elsewhere before a version: their class, where they stood, and the version.
+const MOVED: [(&str, &str, (u16, u16)); 2] = [
+    (
+        "org.apache.kafka.tools.BrokerApiVersionsCommand",
+        "kafka.admin.BrokerApiVersionsCommand",
+        (4, 0),
+    ),
+    ("org.apache.kafka.tools.ConfigCommand", "kafka.admin.ConfigCommand", (4, 4)),
+];
+
+/// Runs one of Kafka's command-line tools to its end and gives what it printed. The class is that of the newest Kafka. Fails
+/// when the tool did.
 pub async fn tool(class: &str, arguments: &[&str]) -> Result<String> {
+    let version = Version::under_test()?;
+    let moved = MOVED
+        .iter()
+        .find(|(new, _, (major, minor))| *new == class && !version.since(*major, *minor));
+    let class = moved.map_or(class, |(_, old, _)| old);
     let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
     let mut process = java(class, &arguments)?;
     let status = process.end(Duration::from_secs(90)).await?;
@@ -289,7 +318,7 @@ impl VerifiableConsumer {
     }
 }
 
-/// Copies `records` records of partition 0 of a topic to another topic in transactions of 500 that commit the offsets
+/// Copies `records` records of partition 0 of a topic to another topic in transactions of 2,000 that commit the offsets
 /// read, too. `id` is both the transactional id and the group.
 pub async fn copy_in_transactions(
     bootstrap: &str,
@@ -308,7 +337,7 @@ pub async fn copy_in_transactions(
         ("--output-topic", to),
         ("--transactional-id", id),
         ("--consumer-group", id),
-        ("--transaction-size", "500"),
+        ("--transaction-size", "2000"),
         ("--max-messages", &records),
     ] {
         arguments.extend([name, value]);

@@ -22,8 +22,10 @@ use rdkafka::{
 
 use crate::{
     Result, eventually,
+    java::GroupProtocol,
     ledger::{Ledger, none},
     process::indented,
+    version::Version,
 };
 
 /// Longest wait for a call that librdkafka makes to a cluster.
@@ -308,6 +310,13 @@ impl ConsumerContext for ConsumerEvents {
             Rebalance::Error(error) => received.errors.push(error.to_string()),
         });
     }
+}
+
+/// The protocol that a member speaks when it is to speak `wanted` with brokers of the version under test. The consumer
+/// protocol was a preview before Kafka 4.0: member ids come from the coordinator there, which the library does not take.
+pub fn spoken(wanted: GroupProtocol) -> Result<GroupProtocol> {
+    let released = Version::under_test()?.since(4, 0);
+    Ok(if released { wanted } else { GroupProtocol::Classic })
 }
 
 /// A member of a consumer group that reads in a thread of its own. Dropping it leaves the group.

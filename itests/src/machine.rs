@@ -15,9 +15,9 @@ use std::{
 use crate::{Result, version::Version};
 
 /// Every container of the tests carries it, with the slot as its value.
-pub(crate) const LABEL: &str = "switchyard.itests";
+pub const LABEL: &str = "switchyard.itests";
 
-/// Slots that there are.
+/// Slots that there are for runs of the tests.
 const SLOTS: u8 = 10;
 
 /// What was found, once for each process.
@@ -30,7 +30,7 @@ struct Machine {
 
 static SLOT: LazyLock<Result<u8, String>> = LazyLock::new(|| {
     let Ok(text) = std::env::var("SWITCHYARD_ITESTS_SLOT") else { return Ok(0) };
-    let slot = text.parse().ok().filter(|slot| *slot < SLOTS);
+    let slot = text.parse().ok().filter(|slot| *slot < 2 * SLOTS);
     slot.ok_or_else(|| {
         format!("SWITCHYARD_ITESTS_SLOT={text}: it is a number from 0 to {}", SLOTS - 1)
     })
@@ -53,6 +53,11 @@ pub(crate) fn image() -> Result<(String, String), String> {
 pub fn slot() -> u8 {
     // A bad one is told by `ready`, without which nothing starts.
     SLOT.as_ref().copied().unwrap_or_default()
+}
+
+/// The slot of a run that is part of this one, to show what becomes of runs. No other run has it.
+pub fn slot_within() -> u8 {
+    slot() % SLOTS + SLOTS
 }
 
 /// A loopback address of this run, such as `127.21.0.3` for subnet 21 and host 3.

@@ -150,7 +150,7 @@ pub async fn heartbeat_of_member(coordinator: &str, group: &str) -> Result<i16> 
         .with_member_id(StrBytes::from_static_str("AAAAAAAAAAAAAAAAAAAAAQ"))
         .with_member_epoch(7)
         .with_topic_partitions(None);
-    Ok(Connection::open(coordinator).await?.ask(&request, 1).await?.error_code)
+    Ok(Connection::open(coordinator).await?.ask(&request, 0).await?.error_code)
 }
 
 /// Makes the first of `replicas`, which are the partition's own in another order, its leader. The leader's

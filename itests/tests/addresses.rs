@@ -12,7 +12,7 @@ use switchyard_itests::{
     gateway::{Config, Gateway, ROUTE_PORT},
     itest, java,
     java::{GroupProtocol, Load, VerifiableConsumer, VerifiableProducer},
-    librdkafka::{GroupConsumer, Producer},
+    librdkafka::{GroupConsumer, Producer, spoken},
     machine,
     tap::{Forbidden, Tap},
     wire,
@@ -60,7 +60,7 @@ async fn work(gateway: &Gateway, protocol: GroupProtocol) -> Result<()> {
     let bootstrap = gateway.bootstrap();
     let topic = unique("addresses");
     create_topic(&world.alpha, &topic, &[&[2, 3, 1], &[3, 1, 2]]).await?;
-    let settings = [("group.protocol", protocol.name())];
+    let settings = [("group.protocol", spoken(protocol)?.name())];
     let readers = GroupConsumer::start(&bootstrap, &topic, &unique("readers"), &settings)?;
     let java_readers = VerifiableConsumer::start(&bootstrap, &topic, &unique("readers"), protocol)?;
     let load = Load { topic: &topic, prefix: 1, records: Some(2000), rate: Some(400) };

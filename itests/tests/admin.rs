@@ -118,7 +118,7 @@ async fn by_java_tools(view: &'static str) -> Result<()> {
         run("org.apache.kafka.tools.MetadataQuorumCommand", &["describe", "--status"]).await?;
     assert!(quorum.contains("LeaderId"), "{quorum}");
     let config = ["--describe", "--entity-type", "brokers", "--entity-name", "1", "--all"];
-    let config = run("kafka.admin.ConfigCommand", &config).await?;
+    let config = run("org.apache.kafka.tools.ConfigCommand", &config).await?;
     assert!(config.contains("node.id=1"), "{config}");
     for output in [&described, &quorum, &config] {
         assert!(

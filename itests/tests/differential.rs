@@ -20,8 +20,9 @@ use switchyard_itests::{
 use switchyard_sim::cluster::versions::{Profile, advertised};
 
 /// The real one.
-const PLAN: Plan =
-    Plan { name: "reference", id: "switchyardDifferentia0", subnet: 13, nodes: &[1] };
+fn reference() -> Plan {
+    Plan::published("reference", "switchyardDifferentia0", 13, &[1])
+}
 
 /// The fake one, with the settings of the real one's container.
 const SETTINGS: &[(&str, &str)] = &[
@@ -118,7 +119,7 @@ fn fake_broker_answers_as_kafka_does() {
     itest_within(Duration::from_mins(10), async {
         let start = Instant::now();
         let plan = FakePlan { brokers: 1, settings: SETTINGS, ..FakePlan::default() };
-        let (real, fake) = (Cluster::start(PLAN).await?, FakeCluster::start(plan)?);
+        let (real, fake) = (Cluster::start(reference()).await?, FakeCluster::start(plan)?);
         let targets = vec![
             Target::new("Kafka", 'k', BTreeMap::from([(1, real.address(1))])),
             Target::new("fake", 'f', BTreeMap::from([(1, fake.address(1))])),

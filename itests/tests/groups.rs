@@ -8,6 +8,7 @@ use switchyard_itests::{
     itest,
     java::{GroupProtocol, Load, VerifiableConsumer, VerifiableProducer},
     librdkafka::GroupConsumer,
+    version::Version,
     world::{create_topic, unique, world},
 };
 
@@ -85,6 +86,33 @@ async fn librdkafka_group_at(
     third.healthy()
 }
 
+/// librdkafka takes brokers that do not offer its version of KIP-848 for a coordinator that cannot be used, and looks for
+/// another one, for ever and without an error; the group exists nowhere, and the log alone says why.
+async fn librdkafka_gets_nothing_and_logs_why(bootstrap: &str, topic: &str) -> Result<()> {
+    let settings = [("group.protocol", GroupProtocol::Consumer.name()), ("debug", "cgrp")];
+    let member = GroupConsumer::start(bootstrap, topic, &unique("group"), &settings)?;
+    eventually("the reason in librdkafka's log", LIMIT, || async {
+        member.has_logged("ConsumerGroupHeartbeatRequest not supported by broker").then_some(())
+    })
+    .await
+    .map_err(|error| format!("{error}:{}", member.log_tail(20)))?;
+    assert_eq!((member.partitions(), member.count()), (0, 0));
+    member.healthy()
+}
+
+/// The group of [`librdkafka_group_at`] by KIP-848, which was a preview before Kafka 4.0.
+async fn librdkafka_consumer_protocol_group_at(
+    gateway: &Gateway,
+    bootstrap: &str,
+    topic: &str,
+) -> Result<()> {
+    if Version::under_test()?.since(4, 0) {
+        librdkafka_group_at(gateway, bootstrap, topic, GroupProtocol::Consumer).await
+    } else {
+        librdkafka_gets_nothing_and_logs_why(bootstrap, topic).await
+    }
+}
+
 /// The same with two Java consumers, which commit after every poll.
 async fn java_group(view: &'static str, protocol: GroupProtocol) -> Result<()> {
     let (gateway, topic) = filled_topic(view).await?;
@@ -122,7 +150,10 @@ fn librdkafka_classic_group_in_neutral_view_shares_rebalances_and_resumes() {
 
 #[test]
 fn librdkafka_consumer_protocol_group_in_native_view_shares_rebalances_and_resumes() {
-    itest(librdkafka_group("native", GroupProtocol::Consumer));
+    itest(async {
+        let (gateway, topic) = filled_topic("native").await?;
+        librdkafka_consumer_protocol_group_at(&gateway, &gateway.bootstrap(), &topic).await
+    });
 }
 
 /// The same without the gateway between: what the test before expects is what librdkafka does.
@@ -131,26 +162,16 @@ fn librdkafka_consumer_protocol_group_at_the_cluster_itself_does_the_same() {
     itest(async {
         let (gateway, topic) = filled_topic("native").await?;
         let bootstrap = world().await?.alpha.bootstrap();
-        librdkafka_group_at(&gateway, &bootstrap, &topic, GroupProtocol::Consumer).await
+        librdkafka_consumer_protocol_group_at(&gateway, &bootstrap, &topic).await
     });
 }
 
-/// The neutral view does not advertise KIP-848. librdkafka takes that for a coordinator that cannot be used and looks for
-/// another one, for ever and without an error; the group exists nowhere, and the log alone says why.
+/// The neutral view does not advertise KIP-848.
 #[test]
 fn librdkafka_consumer_protocol_group_in_neutral_view_gets_nothing_and_logs_why() {
     itest(async {
         let (gateway, topic) = filled_topic("neutral").await?;
-        let settings = [("group.protocol", "consumer"), ("debug", "cgrp")];
-        let member =
-            GroupConsumer::start(&gateway.bootstrap(), &topic, &unique("group"), &settings)?;
-        eventually("the reason in librdkafka's log", LIMIT, || async {
-            member.has_logged("ConsumerGroupHeartbeatRequest not supported by broker").then_some(())
-        })
-        .await
-        .map_err(|error| format!("{error}:{}", member.log_tail(20)))?;
-        assert_eq!((member.partitions(), member.count()), (0, 0));
-        member.healthy()
+        librdkafka_gets_nothing_and_logs_why(&gateway.bootstrap(), &topic).await
     });
 }
 

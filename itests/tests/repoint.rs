@@ -19,7 +19,7 @@ use switchyard_itests::{
     itest,
     java::{GroupProtocol, Load, VerifiableConsumer, VerifiableProducer},
     ledger::{Found, Ledger, none},
-    librdkafka::{GroupConsumer, Producer, SteadyProducer},
+    librdkafka::{GroupConsumer, Producer, SteadyProducer, spoken},
     machine,
     tap::{Forbidden, Tap},
     wire,
@@ -434,7 +434,7 @@ fn consumer_protocol_groups_in_native_view_moved_by_a_switchover_join_again() {
         let bootstrap = gateway.bootstrap();
         let protocol = GroupProtocol::Consumer;
         let java = VerifiableConsumer::start(&bootstrap, &topic, &unique("group"), protocol)?;
-        let settings = [("group.protocol", protocol.name())];
+        let settings = [("group.protocol", spoken(protocol)?.name())];
         let librdkafka = GroupConsumer::start(&bootstrap, &topic, &unique("group"), &settings)?;
         let produce = async |prefix: u32| {
             let load = Load { topic: &topic, prefix, records: Some(500), rate: None };

@@ -44,6 +44,27 @@ pub struct Allowance {
 }
 
 impl Allowance {
+    /// An array that is a set: a broker goes through a hash map there, or through what names hash to.
+    pub const fn set(api: &'static str, path: &'static str, keys: &'static [&'static str]) -> Self {
+        let reason = "a broker goes through a hash map here";
+        Self { api, path, rule: Rule::Unordered(keys), reason }
+    }
+
+    /// A field that always may differ.
+    pub const fn any(api: &'static str, path: &'static str, reason: &'static str) -> Self {
+        Self { api, path, rule: Rule::Any, reason }
+    }
+
+    /// A field that may differ when something holds.
+    pub const fn when(
+        api: &'static str,
+        path: &'static str,
+        condition: fn(&Scene<'_>, &Difference) -> bool,
+        reason: &'static str,
+    ) -> Self {
+        Self { api, path, rule: Rule::When(condition), reason }
+    }
+
     fn is_of(&self, api: &str, pattern: &str) -> bool {
         let path = match self.path.strip_prefix("**.") {
             Some(end) => pattern
@@ -68,20 +89,26 @@ impl Allowance {
 
 /// A table of allowed differences that counts what is used.
 pub struct Allowances {
-    table: &'static [Allowance],
+    table: Vec<&'static Allowance>,
     used: Vec<AtomicUsize>,
 }
 
 impl Allowances {
     /// Nothing of the table has been used yet.
     pub fn new(table: &'static [Allowance]) -> Self {
-        Self { table, used: table.iter().map(|_| AtomicUsize::new(0)).collect() }
+        Self::of(&[table])
+    }
+
+    /// One table of several.
+    pub fn of(tables: &[&'static [Allowance]]) -> Self {
+        let table: Vec<_> = tables.iter().copied().flatten().collect();
+        Self { used: table.iter().map(|_| AtomicUsize::new(0)).collect(), table }
     }
 
     /// Entries that no difference has needed: they allow what does not happen.
     pub fn unused(&self) -> impl Iterator<Item = &'static Allowance> {
         let unused = self.used.iter().map(|used| used.load(Ordering::Relaxed) == 0);
-        self.table.iter().zip(unused).filter(|(_, unused)| *unused).map(|(entry, _)| entry)
+        self.table.iter().zip(unused).filter(|(_, unused)| *unused).map(|(entry, _)| *entry)
     }
 
     fn count(&self, index: usize) {

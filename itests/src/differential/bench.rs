@@ -42,6 +42,12 @@ const READERS: &[&str] = &[
     "ListTransactions",
     "ConsumerGroupDescribe",
     "DescribeTopicPartitions",
+    "DescribeAcls",
+    "DescribeClientQuotas",
+    "DescribeUserScramCredentials",
+    "ListConfigResources",
+    "ShareGroupDescribe",
+    "DescribeShareGroupOffsets",
 ];
 
 /// Targets, and what may differ between them.

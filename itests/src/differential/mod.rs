@@ -16,6 +16,7 @@ mod canonical;
 pub mod codec;
 mod connection;
 pub mod fake_and_real;
+pub mod gateway_and_none;
 pub mod generate;
 pub mod parse;
 pub mod shrink;

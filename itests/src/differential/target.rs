@@ -19,6 +19,8 @@ use crate::Result;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(12);
 /// How long an error that passes may last.
 const PASSING_TIME_MAX: Duration = Duration::from_secs(3);
+/// The client that looks at things between the steps; those of steps have names.
+const ASIDE: &str = "";
 /// How long coordinators may take to come up.
 const WARM_UP_TIME_MAX: Duration = Duration::from_secs(60);
 /// Names that together belong to every coordinator.
@@ -45,14 +47,17 @@ pub struct Target {
     pub letter: char,
     /// Addresses of its brokers by node id.
     pub brokers: BTreeMap<i32, String>,
-    /// For tests of the comparison itself.
+    /// Where it is looked at between the steps, if not there: a gateway may not pass on what that takes.
+    pub aside: Option<BTreeMap<i32, String>>,
+    /// For tests of the comparison itself, and for what is known to differ.
     pub lie: Option<Lie>,
 }
 
 impl Target {
     /// A target that says what it says.
     pub fn new(name: &str, letter: char, brokers: impl IntoIterator<Item = (i32, String)>) -> Self {
-        Self { name: name.to_owned(), letter, brokers: brokers.into_iter().collect(), lie: None }
+        let brokers = brokers.into_iter().collect();
+        Self { name: name.to_owned(), letter, brokers, aside: None, lie: None }
     }
 
     fn first_node(&self) -> Result<i32> {
@@ -143,7 +148,9 @@ impl<'a> Party<'a> {
     async fn connection(&mut self, client: &str, node: i32) -> Result<&mut Connection> {
         let key = (client.to_owned(), node);
         if self.connections.get(&key).is_none_or(Connection::is_ended) {
-            let address = self.target.brokers.get(&node);
+            let target = self.target;
+            let aside = target.aside.as_ref().filter(|_| client == ASIDE);
+            let address = aside.unwrap_or(&target.brokers).get(&node);
             let address = address.ok_or_else(|| format!("{}: no node {node}", self.target.name))?;
             let opened = Connection::open(address)
                 .await
@@ -207,7 +214,7 @@ impl<'a> Party<'a> {
             .iter()
             .find(|api| api.name == name)
             .ok_or_else(|| format!("no schema of {name}"))?;
-        let connection = self.connection("", node).await?;
+        let connection = self.connection(ASIDE, node).await?;
         connection.send(api, version, body).await?;
         let answer = connection.receive(ANSWER_TIME_MAX).await;
         if answer.text() == Some(SILENT) {

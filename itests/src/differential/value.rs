@@ -123,9 +123,9 @@ impl Value {
         }
         let value = |name: &&str| match self.field(name) {
             Some(Self::String(text)) => text.clone(),
-            Some(found) => found.to_string(),
-            // Of another version.
-            None => String::new(),
+            // A version may lack a field; what is no structure is its own key.
+            None if matches!(self, Self::Struct(_)) => String::new(),
+            found => found.unwrap_or(self).to_string(),
         };
         names.iter().map(value).collect::<Vec<_>>().join(" ")
     }

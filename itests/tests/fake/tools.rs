@@ -10,7 +10,7 @@ use switchyard_itests::{
 };
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
-const CONFIGS: &str = "kafka.admin.ConfigCommand";
+const CONFIGS: &str = "org.apache.kafka.tools.ConfigCommand";
 
 #[test]
 fn kcat_lists_brokers_and_leaders_as_they_are() {
