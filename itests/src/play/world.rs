@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -239,7 +239,8 @@ impl World {
     }
 
     /// Everything that was seen, once nothing happens any more; and a remark where logs could not be read to their ends.
-    pub(super) async fn history(&self) -> (History, Option<String>) {
+    pub(super) async fn history(self: &Arc<Self>) -> (History, Option<String>) {
+        self.read_brokers_logs().await;
         let whole = self.read_to_the_end().await;
         let logs = self.logs.lock().await.stored();
         let remark = (!whole).then(|| "not every partition could be read in the end".to_owned());
