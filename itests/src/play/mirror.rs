@@ -91,6 +91,10 @@ impl Plan {
         ] {
             let _ = writeln!(text, "{from}->{to}.{name}={value}");
         }
+        for end in [from, to] {
+            // Two clusters that are new give their clients the same producer ids; this one must not use any of them up.
+            let _ = writeln!(text, "{end}.producer.enable.idempotence=false");
+        }
         for interval in ["emit.checkpoints", "sync.group.offsets"] {
             let _ = writeln!(text, "{interval}.interval.seconds={seconds}");
         }
