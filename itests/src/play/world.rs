@@ -188,6 +188,14 @@ impl World {
         flow.await.map_err(|error| format!("{error}; {}", self.mirror.log()).into())
     }
 
+    /// What is known of a mirror that does not catch up, for an error message.
+    pub(super) async fn why_not_caught_up(&self) -> String {
+        match self.round().await {
+            Some(lag) => format!("; {lag} records are missing; {}", self.mirror.log()),
+            None => "; it was cut off before".to_owned(),
+        }
+    }
+
     /// Waits until the mirror has everything, then stops it.
     pub(super) async fn promote(&self) -> Result<()> {
         let (from, to) = self.mirror.way().ok_or("the mirror was cut off before")?;
