@@ -1,6 +1,10 @@
 //! What somebody who stands beside a play sees: routes, logs of the gateway, growth of the clusters' logs.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::Value;
 use switchyard_sim::{
@@ -138,11 +142,16 @@ impl World {
     pub(super) async fn read_brokers_logs(self: &Arc<Self>) {
         let own = Arc::clone(self);
         let read = tokio::task::spawn_blocking(move || {
+            // MirrorMaker's own groups are no part of the scenario.
+            let consumers = own.scenario.consumers.iter();
+            let groups: BTreeSet<_> = consumers.map(|it| &*it.settings["group.id"]).collect();
             for (name, cluster) in &own.clusters {
                 for &node in &cluster.plan().nodes {
                     // A broker whose log cannot be had tells nothing.
                     for line in cluster.log(node).unwrap_or_default() {
-                        if let Some((at, group)) = expired(&own.recorder, &line) {
+                        if let Some((at, group)) = expired(&own.recorder, &line)
+                            && groups.contains(&*group)
+                        {
                             let what = What::MemberExpired { group: group.into() };
                             own.recorder.record_at(at, name, what);
                         }
