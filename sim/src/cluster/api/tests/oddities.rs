@@ -8,11 +8,12 @@ use kafka_protocol::{
         describe_producers_request::TopicRequest,
         list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
         metadata_request::MetadataRequestTopic,
+        produce_request::TopicProduceData,
     },
 };
 
 use super::{
-    super::super::conversation::{Conversation, topic_name},
+    super::super::conversation::{Conversation, Records, produce, topic_name},
     text,
 };
 
@@ -33,6 +34,21 @@ fn listing(isolation_level: i8, times: &[i64]) -> ListOffsetsRequest {
         .with_replica_id(BrokerId(-1))
         .with_isolation_level(isolation_level)
         .with_topics(vec![topic])
+}
+
+/// Of what is in one request for the same partition, the last counts.
+#[test]
+fn partition_named_twice_in_a_produce_gets_the_last_records() {
+    let mut talk = orders();
+    let leader = talk.connect(1);
+    let mut request = produce("orders", Records::new(1).bytes(), -1);
+    let other = produce("orders", Records::new(3).bytes(), -1);
+    request.topic_data.extend(other.topic_data);
+    request.topic_data.push(TopicProduceData::default().with_name(topic_name("empty")));
+    let answer = talk.ask(leader, 12, &request);
+    assert_eq!(answer.responses.len(), 1);
+    assert_eq!(answer.responses[0].partition_responses.len(), 1);
+    assert_eq!(talk.partition("orders").log.end(), 3);
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl ClassicGroup {
             self.remove(&join.member_id, ResponseError::GroupMaxSizeReached, &mut answers);
             answers.push(refuse(&StrBytes::default(), ResponseError::GroupMaxSizeReached));
         } else if !self.supports(&join) {
-            answers.push(refuse(&join.member_id, ResponseError::InconsistentGroupProtocol));
+            answers.push(refuse(&StrBytes::default(), ResponseError::InconsistentGroupProtocol));
         } else if join.is_too_large() {
             answers.push(refuse(&join.member_id, ResponseError::UnknownServerError));
         } else if join.member_id.is_empty() {

@@ -364,6 +364,7 @@ fn member_without_a_common_protocol_is_refused() {
     let mut story = Story::stable(1);
     let other = story.join_as(3, "", |join| join.protocols[0].0 = text("sticky"));
     assert_eq!(story.join_error(other), Some(ResponseError::InconsistentGroupProtocol));
+    assert_eq!(story.joined(other).member_id, "", "whoever asks");
     let other = story.join_as(3, "", |join| join.protocol_type = text("connect"));
     assert_eq!(story.join_error(other), Some(ResponseError::InconsistentGroupProtocol));
     let none = story.join_as(3, "", |join| join.protocols.clear());
