@@ -210,7 +210,8 @@ impl Cluster {
         if INTERNAL_TOPICS.contains(&write.name.as_str()) && !may_write_internal {
             return Err(ResponseError::InvalidTopicException.into());
         }
-        if batch.is_transactional() {
+        // Without a producer there is nobody whose transaction it could be.
+        if batch.is_transactional() && batch.producer_id() >= 0 {
             let id = write.transactional_id;
             let id = id.ok_or(ResponseError::TransactionalIdAuthorizationFailed)?;
             if !partition.log.continues_transaction(&batch) {

@@ -51,6 +51,17 @@ fn partition_named_twice_in_a_produce_gets_the_last_records() {
     assert_eq!(talk.partition("orders").log.end(), 3);
 }
 
+/// A producer that has written without an epoch goes on with one, whatever its sequence.
+#[test]
+fn first_epoch_of_a_producer_without_one_may_begin_anywhere() {
+    let mut talk = orders();
+    let leader = talk.connect(1);
+    assert_eq!(talk.produce(leader, "orders", Records::new(1).by(7, -1, 0).bytes()), (0, 0));
+    assert_eq!(talk.produce(leader, "orders", Records::new(1).by(7, 0, 5).bytes()), (0, 1));
+    let gap = ResponseError::OutOfOrderSequenceNumber.code();
+    assert_eq!(talk.produce(leader, "orders", Records::new(1).by(7, 1, 5).bytes()).0, gap);
+}
+
 #[test]
 fn list_offsets_refuses_a_partition_named_twice_once() {
     let mut talk = orders();
@@ -84,7 +95,7 @@ fn metadata_of_a_topic_without_name_and_id_fails_as_a_whole() {
 fn describe_producers_says_in_words_that_a_topic_is_not_there() {
     let mut talk = orders();
     let broker = talk.connect(1);
-    let topics = ["orders", "nothing"].map(|name| {
+    let topics = ["orders", "nothing", ""].map(|name| {
         TopicRequest::default().with_name(topic_name(name)).with_partition_indexes(vec![9])
     });
     let answer =
@@ -93,8 +104,10 @@ fn describe_producers_says_in_words_that_a_topic_is_not_there() {
         let partition = &topic.partitions[0];
         (partition.error_code, partition.error_message.is_some())
     });
+    let told: Vec<_> = told.collect();
     let unknown = ResponseError::UnknownTopicOrPartition.code();
-    assert_eq!(told.collect::<Vec<_>>(), [(unknown, false), (unknown, true)]);
+    assert_eq!(told[..2], [(unknown, false), (unknown, true)]);
+    assert_eq!(told[2].0, ResponseError::InvalidTopicException.code());
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl ClassicGroup {
             self.remove(&join.member_id, ResponseError::GroupMaxSizeReached, &mut answers);
             answers.push(refuse(&StrBytes::default(), ResponseError::GroupMaxSizeReached));
         } else if !self.supports(&join) {
-            answers.push(refuse(&StrBytes::default(), ResponseError::InconsistentGroupProtocol));
+            answers.push(refuse(&join.member_id, ResponseError::InconsistentGroupProtocol));
         } else if join.is_too_large() {
             answers.push(refuse(&join.member_id, ResponseError::UnknownServerError));
         } else if join.member_id.is_empty() {
@@ -116,7 +116,8 @@ impl ClassicGroup {
         if self.pending.contains_key(&id) {
             if join.instance.is_some() {
                 // Static members are never given an id beforehand.
-                let failed = join_failed(&id, ResponseError::UnknownServerError);
+                let nobody = StrBytes::default();
+                let failed = join_failed(&nobody, ResponseError::UnknownServerError);
                 answers.push(Answer::Join(join.ticket, failed));
             } else {
                 self.add(now, rules, id, join, answers);

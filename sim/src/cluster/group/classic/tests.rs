@@ -240,6 +240,17 @@ fn leader_assigns_and_everybody_gets_its_part() {
 }
 
 #[test]
+fn id_given_beforehand_is_not_for_static_members() {
+    let mut story = Story::new();
+    let asked = story.join_as(5, "", |_| {});
+    let id = story.joined(asked).member_id.to_string();
+    assert_eq!(story.join_error(asked), Some(ResponseError::MemberIdRequired));
+    let again = story.join_as(5, &id, |join| join.instance = Some(text("one")));
+    assert_eq!(story.join_error(again), Some(ResponseError::UnknownServerError));
+    assert_eq!(story.joined(again).member_id, "");
+}
+
+#[test]
 fn parts_are_shown_until_there_are_others() {
     let mut story = Story::new();
     story.join("");
@@ -364,7 +375,6 @@ fn member_without_a_common_protocol_is_refused() {
     let mut story = Story::stable(1);
     let other = story.join_as(3, "", |join| join.protocols[0].0 = text("sticky"));
     assert_eq!(story.join_error(other), Some(ResponseError::InconsistentGroupProtocol));
-    assert_eq!(story.joined(other).member_id, "", "whoever asks");
     let other = story.join_as(3, "", |join| join.protocol_type = text("connect"));
     assert_eq!(story.join_error(other), Some(ResponseError::InconsistentGroupProtocol));
     let none = story.join_as(3, "", |join| join.protocols.clear());
