@@ -10,11 +10,12 @@
 //! | [`librdkafka`], [`java`] | producers and consumers of the two client libraries |
 //! | [`ledger`] | which records were sent, acknowledged, and found in the clusters |
 //! | [`play`] | scenario files on real Kafka, into the history that rehearsals have |
+//! | [`differential`] | the same requests to several brokers, whose answers are compared |
 //! | [`tap`] | a listener in front of the gateway that reads every byte clients are sent |
 //! | [`wire`] | single requests, for what no client library tells |
 //! | [`process`] | child processes whose output is kept |
 //!
-//! Everything listens on loopback: brokers on 127.11.0.0/16 and 127.12.0.0/16, gateways on 127.21.0.0/16, taps on
+//! Everything listens on loopback: brokers on 127.11.0.0/16 to 127.13.0.0/16, gateways on 127.21.0.0/16, taps on
 //! 127.22.0.0/16, fake clusters on 127.64.0.0/10; the third byte is the [slot](machine::slot). An upstream
 //! address is thereby a string that nothing else contains. All ports lie outside 32768–60999, from which the kernel takes
 //! ports for outgoing connections.
