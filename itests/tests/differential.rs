@@ -44,7 +44,7 @@ const SETTINGS: &[(&str, &str)] = &[
 const SLOW: Duration = Duration::from_secs(4);
 
 /// Random sequences in a run that asks for no other number.
-const SEQUENCES: u64 = 150;
+const SEQUENCES: u64 = 60;
 /// Their steps.
 const STEPS: usize = 14;
 /// Sequences that are played to shrink one.

@@ -9,6 +9,8 @@ use crate::Result;
 const LENGTH_END: usize = 12;
 /// What the checksum covers begins here.
 const CRC_END: usize = 21;
+/// Attribute of a batch whose time is that of its append.
+const LOG_APPEND_TIME: u8 = 0x08;
 /// Attribute of a batch with a marker of a transaction.
 const CONTROL: u8 = 0x20;
 /// Bytes before the first record.
@@ -195,11 +197,11 @@ fn decode_one(batch: &[u8]) -> Value {
             (name.to_owned(), Value::Int(value))
         })
         .collect();
-    // When a marker was written is the broker's affair, and so are fields of their own.
-    let is_control = batch[CRC_END + 1] & CONTROL != 0;
-    for (name, _) in fields.iter_mut().filter(|(name, _)| is_control && name.ends_with("Timestamp"))
-    {
-        *name = format!("Marker{name}");
+    // The times of markers, and of topics with LogAppendTime, are the broker's: they have names of their own.
+    if batch[CRC_END + 1] & (CONTROL | LOG_APPEND_TIME) != 0 {
+        for (name, _) in fields.iter_mut().filter(|(name, _)| name.ends_with("Timestamp")) {
+            *name = format!("Broker{name}");
+        }
     }
     // Not the checksum itself: it covers the producer's id, which is not the same everywhere.
     let crc = crc32c::crc32c(&batch[CRC_END..]).to_be_bytes() == batch[17..CRC_END];

@@ -25,6 +25,9 @@ use crate::Result;
 /// So long a detached request has the brokers for itself, which makes its place among later ones sure.
 const HEAD_START: Duration = Duration::from_millis(60);
 
+/// A sequence that goes wrong does so this often, or not at all.
+const PLAYS: usize = 3;
+
 /// Requests that change nothing. Brokers learn of some changes a little later than they answer, so these are repeated
 /// before their answers count as different.
 const READERS: &[&str] = &[
@@ -154,7 +157,8 @@ impl Bench {
         outcome
     }
 
-    /// Plays sequences, so many at the same time, each to its end, and tells of each as soon as it is done.
+    /// Plays sequences, so many at the same time, and tells of each as soon as it is done. One that does not go well is
+    /// played again: what counts shows each time, what a loaded machine does to a broker's timing does not.
     pub async fn play_all(
         &self,
         sequences: &[Sequence],
@@ -164,7 +168,12 @@ impl Bench {
     ) {
         let plays = sequences.iter().map(|sequence| async move {
             let start = tokio::time::Instant::now();
-            let outcome = self.play(sequence, thorough).await;
+            let mut outcome = self.play(sequence, thorough).await;
+            for _ in 1..PLAYS {
+                if !outcome.as_ref().is_ok_and(Vec::is_empty) {
+                    outcome = self.play(sequence, thorough).await;
+                }
+            }
             (sequence, outcome, start.elapsed())
         });
         let mut plays = stream::iter(plays).buffer_unordered(at_once);

@@ -117,8 +117,13 @@ impl Disagreement {
     /// Whether another is about the same fields of the same API.
     pub fn is_like(&self, other: &Self) -> bool {
         let first = |found: &Self| {
-            let difference = found.differences.first();
-            difference.map(super::value::Difference::pattern)
+            let difference = found.differences.first()?;
+            let pattern = difference.pattern();
+            // Another error is another matter.
+            let codes = pattern
+                .ends_with("ErrorCode")
+                .then(|| (difference.left.clone(), difference.right.clone()));
+            Some((pattern, codes))
         };
         self.api == other.api && first(self) == first(other)
     }
@@ -141,7 +146,24 @@ fn simplify(term: &mut Term, left: &mut usize) -> bool {
             }
             fields.iter_mut().any(|(_, term)| simplify(term, left))
         }
-        Term::Array(elements) | Term::Records(elements) => {
+        // Numbers in batches are bits, or hang together.
+        Term::Records(batches) => {
+            for index in 0..batches.len() {
+                if take(left) {
+                    batches.remove(index);
+                    return true;
+                }
+            }
+            let mut fields = batches.iter_mut().filter_map(|batch| match batch {
+                Term::Struct(fields) => Some(fields),
+                _ => None,
+            });
+            fields.any(|fields| {
+                let place = (0..fields.len()).find(|_| take(left));
+                place.map(|place| fields.remove(place)).is_some()
+            })
+        }
+        Term::Array(elements) => {
             for index in 0..elements.len() {
                 if take(left) {
                     elements.remove(index);

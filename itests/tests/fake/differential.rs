@@ -35,12 +35,12 @@ const SEQUENCES: u64 = 200;
 const STEPS: usize = 14;
 const TRIES_MAX: usize = 300;
 
-/// A broker that counts one record too many when there are three.
+/// A broker that counts one record too many from two on.
 fn lie(ask: &Ask, answer: &mut Value) {
     if ask.api.name == "ListOffsets" {
         answer.visit_mut("", &mut |name, value| {
-            if name == "Offset" && *value == Value::Int(3) {
-                *value = Value::Int(4);
+            if let ("Offset", Value::Int(offset @ 2..)) = (name, value) {
+                *offset += 1;
             }
         });
     }
@@ -75,8 +75,8 @@ fn planted_lie_is_found_and_shrunk_to_what_it_takes() {
             assert_eq!(apis.first(), Some(&"CreateTopics"), "{text}");
             assert_eq!(apis.last(), Some(&"ListOffsets"), "{text}");
             assert!(apis[1..apis.len() - 1].iter().all(|api| *api == "Produce"), "{text}");
-            assert!(apis.len() <= 5, "{text}");
-            assert!(text.contains("Offset:  3  4"), "{text}");
+            assert!(apis.len() <= 4, "{text}");
+            assert!(text.contains(".Offset:  "), "{text}");
             // What is printed can be played again.
             let again = parse::sequences(&shrunk.sequence.to_string())?;
             assert!(!bench.play(&again[0], false).await?.is_empty(), "{text}");

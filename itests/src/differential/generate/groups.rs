@@ -151,7 +151,7 @@ fn describe(draft: &mut Draft) -> String {
 fn consumer(draft: &mut Draft) -> String {
     let version = draft.version(0, 1);
     if draft.consumers.is_empty() || draft.random.u8(..4) == 0 {
-        let (group, label) = (draft.one(&["$g2", "$g2", "$g2", "$g0"]), draft.label());
+        let (group, label) = (draft.one(&["$g2", "$g2", "$g2", "$g3"]), draft.label());
         let (topics, instance) =
             (draft.one(&["[$t0]", "[$t0, $t1]", "[$t9]"]), draft.one(&["null", "null", "'one'"]));
         let assignor = draft.one(&["null", "null", "'uniform'", "'range'", "'mine'"]);

@@ -93,6 +93,21 @@ struct Reading {
     urgent: bool,
 }
 
+/// Of a partition that is named more than once the last counts, in the place of the first.
+fn last_of_each(wanted: Vec<Wanted>) -> Vec<Wanted> {
+    let same = |one: &Wanted, other: &Wanted| {
+        (one.index, one.topic_id, &one.name) == (other.index, other.topic_id, &other.name)
+    };
+    let mut kept: Vec<Wanted> = Vec::with_capacity(wanted.len());
+    for wanted in wanted {
+        match kept.iter_mut().find(|own| same(own, &wanted)) {
+            Some(own) => *own = wanted,
+            None => kept.push(wanted),
+        }
+    }
+    kept
+}
+
 impl Cluster {
     pub(super) fn fetch(
         &mut self,
@@ -153,7 +168,7 @@ impl Cluster {
         };
         let wanted = self.use_session(context, request, &mut fetch)?;
         fetch.wanted.reserve_exact(wanted.len());
-        for wanted in wanted {
+        for wanted in last_of_each(wanted) {
             let found = match &wanted.name {
                 None => Err(ResponseError::UnknownTopicId),
                 Some(name) => self

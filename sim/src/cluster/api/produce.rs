@@ -8,6 +8,7 @@ use kafka_protocol::{
     ResponseError,
     messages::{
         BrokerId, ProduceRequest, ProduceResponse, TopicName, TransactionalId,
+        produce_request::TopicProduceData,
         produce_response::{
             BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
             TopicProduceResponse,
@@ -99,6 +100,32 @@ impl From<ResponseError> for NotWritten {
     }
 }
 
+/// Of a partition that is named more than once the last records count, and topics without partitions are not answered for.
+fn each_partition_once(mut request: ProduceRequest) -> ProduceRequest {
+    let mut topics: Vec<TopicProduceData> = Vec::new();
+    for mut topic in request.topic_data {
+        let partitions = std::mem::take(&mut topic.partition_data);
+        if partitions.is_empty() {
+            continue;
+        }
+        let same =
+            |known: &TopicProduceData| known.name == topic.name && known.topic_id == topic.topic_id;
+        let place = topics.iter().position(same).unwrap_or(topics.len());
+        if place == topics.len() {
+            topics.push(topic);
+        }
+        let known = &mut topics[place];
+        for partition in partitions {
+            match known.partition_data.iter_mut().find(|own| own.index == partition.index) {
+                Some(own) => *own = partition,
+                None => known.partition_data.push(partition),
+            }
+        }
+    }
+    request.topic_data = topics;
+    request
+}
+
 impl Cluster {
     pub(super) fn produce(
         &mut self,
@@ -106,7 +133,7 @@ impl Cluster {
         request: ProduceRequest,
     ) -> Reply<ProduceResponse> {
         let (acks, timeout) = (request.acks, millis(request.timeout_ms));
-        let (waiting, failed) = self.write_all(context, request);
+        let (waiting, failed) = self.write_all(context, each_partition_once(request));
         if acks == 0 {
             let cause = CloseCause::ProduceFailed;
             return if failed { Reply::Close(cause) } else { Reply::None };
@@ -183,7 +210,8 @@ impl Cluster {
         if INTERNAL_TOPICS.contains(&write.name.as_str()) && !may_write_internal {
             return Err(ResponseError::InvalidTopicException.into());
         }
-        if batch.is_transactional() {
+        // Without a producer there is nobody whose transaction it could be.
+        if batch.is_transactional() && batch.producer_id() >= 0 {
             let id = write.transactional_id;
             let id = id.ok_or(ResponseError::TransactionalIdAuthorizationFailed)?;
             if !partition.log.continues_transaction(&batch) {

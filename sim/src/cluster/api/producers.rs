@@ -9,8 +9,13 @@ use kafka_protocol::{
     protocol::StrBytes,
 };
 
-use super::{super::Cluster, Context, Reply};
+use super::{
+    super::{Cluster, controller::check_name},
+    Context, Reply,
+};
 
+/// Said of names that no topic can have.
+const NO_NAME: &str = "Topic name is invalid";
 /// Said of topics, not of single partitions, that there are not.
 const NO_TOPIC: &str = "This server does not host this topic-partition.";
 
@@ -25,6 +30,9 @@ impl Cluster {
                 let response = PartitionResponse::default().with_partition_index(index);
                 match self.producers_of(context, &topic.name, index) {
                     Ok(producers) => response.with_active_producers(producers),
+                    Err(_) if check_name(&topic.name).is_err() => response
+                        .with_error_code(ResponseError::InvalidTopicException.code())
+                        .with_error_message(Some(StrBytes::from_static_str(NO_NAME))),
                     Err(error) if self.topics.get(&topic.name).is_none() => response
                         .with_error_code(error.code())
                         .with_error_message(Some(StrBytes::from_static_str(NO_TOPIC))),

@@ -74,7 +74,9 @@ impl Producer {
         } else {
             self.last_sequence().wrapping_add(1) & i32::MAX
         };
-        if batch.base_sequence() != expected {
+        // Whoever has written without an epoch may go on with one anywhere.
+        let begins = self.epoch == NO_EPOCH && batch.producer_epoch() > self.epoch;
+        if batch.base_sequence() != expected && !begins {
             return Err(ResponseError::OutOfOrderSequenceNumber);
         }
         if self.open_since.is_some() && !batch.is_transactional() {
@@ -90,6 +92,9 @@ impl Producer {
         }
     }
 }
+
+/// What stands in a batch without an epoch.
+const NO_EPOCH: i16 = -1;
 
 /// Producers by their ids.
 #[derive(Debug, Default)]

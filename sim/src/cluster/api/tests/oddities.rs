@@ -8,11 +8,12 @@ use kafka_protocol::{
         describe_producers_request::TopicRequest,
         list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
         metadata_request::MetadataRequestTopic,
+        produce_request::TopicProduceData,
     },
 };
 
 use super::{
-    super::super::conversation::{Conversation, topic_name},
+    super::super::conversation::{Conversation, Records, produce, topic_name},
     text,
 };
 
@@ -33,6 +34,32 @@ fn listing(isolation_level: i8, times: &[i64]) -> ListOffsetsRequest {
         .with_replica_id(BrokerId(-1))
         .with_isolation_level(isolation_level)
         .with_topics(vec![topic])
+}
+
+/// Of what is in one request for the same partition, the last counts.
+#[test]
+fn partition_named_twice_in_a_produce_gets_the_last_records() {
+    let mut talk = orders();
+    let leader = talk.connect(1);
+    let mut request = produce("orders", Records::new(1).bytes(), -1);
+    let other = produce("orders", Records::new(3).bytes(), -1);
+    request.topic_data.extend(other.topic_data);
+    request.topic_data.push(TopicProduceData::default().with_name(topic_name("empty")));
+    let answer = talk.ask(leader, 12, &request);
+    assert_eq!(answer.responses.len(), 1);
+    assert_eq!(answer.responses[0].partition_responses.len(), 1);
+    assert_eq!(talk.partition("orders").log.end(), 3);
+}
+
+/// A producer that has written without an epoch goes on with one, whatever its sequence.
+#[test]
+fn first_epoch_of_a_producer_without_one_may_begin_anywhere() {
+    let mut talk = orders();
+    let leader = talk.connect(1);
+    assert_eq!(talk.produce(leader, "orders", Records::new(1).by(7, -1, 0).bytes()), (0, 0));
+    assert_eq!(talk.produce(leader, "orders", Records::new(1).by(7, 0, 5).bytes()), (0, 1));
+    let gap = ResponseError::OutOfOrderSequenceNumber.code();
+    assert_eq!(talk.produce(leader, "orders", Records::new(1).by(7, 1, 5).bytes()).0, gap);
 }
 
 #[test]
@@ -68,7 +95,7 @@ fn metadata_of_a_topic_without_name_and_id_fails_as_a_whole() {
 fn describe_producers_says_in_words_that_a_topic_is_not_there() {
     let mut talk = orders();
     let broker = talk.connect(1);
-    let topics = ["orders", "nothing"].map(|name| {
+    let topics = ["orders", "nothing", ""].map(|name| {
         TopicRequest::default().with_name(topic_name(name)).with_partition_indexes(vec![9])
     });
     let answer =
@@ -77,8 +104,10 @@ fn describe_producers_says_in_words_that_a_topic_is_not_there() {
         let partition = &topic.partitions[0];
         (partition.error_code, partition.error_message.is_some())
     });
+    let told: Vec<_> = told.collect();
     let unknown = ResponseError::UnknownTopicOrPartition.code();
-    assert_eq!(told.collect::<Vec<_>>(), [(unknown, false), (unknown, true)]);
+    assert_eq!(told[..2], [(unknown, false), (unknown, true)]);
+    assert_eq!(told[2].0, ResponseError::InvalidTopicException.code());
 }
 
 #[test]

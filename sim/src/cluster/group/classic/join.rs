@@ -116,7 +116,8 @@ impl ClassicGroup {
         if self.pending.contains_key(&id) {
             if join.instance.is_some() {
                 // Static members are never given an id beforehand.
-                let failed = join_failed(&id, ResponseError::UnknownServerError);
+                let nobody = StrBytes::default();
+                let failed = join_failed(&nobody, ResponseError::UnknownServerError);
                 answers.push(Answer::Join(join.ticket, failed));
             } else {
                 self.add(now, rules, id, join, answers);

@@ -240,6 +240,17 @@ fn leader_assigns_and_everybody_gets_its_part() {
 }
 
 #[test]
+fn id_given_beforehand_is_not_for_static_members() {
+    let mut story = Story::new();
+    let asked = story.join_as(5, "", |_| {});
+    let id = story.joined(asked).member_id.to_string();
+    assert_eq!(story.join_error(asked), Some(ResponseError::MemberIdRequired));
+    let again = story.join_as(5, &id, |join| join.instance = Some(text("one")));
+    assert_eq!(story.join_error(again), Some(ResponseError::UnknownServerError));
+    assert!(story.joined(again).member_id.is_empty());
+}
+
+#[test]
 fn parts_are_shown_until_there_are_others() {
     let mut story = Story::new();
     story.join("");
