@@ -252,6 +252,7 @@ async fn play(case: &Case, cluster: &Cluster, gateway: &Gateway) -> Result<Outco
     gateway.lie = Some(case.through);
     gateway.aside = Some(direct.into());
     let bench = Bench::new(vec![kafka, gateway], Allowances::of(case.allowed));
+    bench.warm_up().await?;
     let rounds: Vec<_> = corpus(case.view)?
         .into_iter()
         .filter(|sequence| !sequence.steps.is_empty())
