@@ -1,4 +1,5 @@
-// The Java clients of a play, each with its application in a thread of its own, in one process.
+// The Java clients of a play, each with its application in a thread of its own, in one process, and in one file, because that
+// is what `java` runs from its source.
 //
 // Argument: a file that says which clients there are and when they start. Commands on standard input:
 //   start MICROSECONDS   the play has begun at this time, counted from the Unix epoch
@@ -58,12 +59,24 @@ public class Clients {
     static volatile boolean sends = true;
     static volatile boolean ends = false;
 
-    public static void main(String[] arguments) throws Exception {
+    public static void main(String[] arguments) {
+        PrintStream trouble = System.err;
+        Thread.setDefaultUncaughtExceptionHandler((thread, error) -> error.printStackTrace(trouble));
+        try {
+            play(arguments[0]);
+        } catch (Exception error) {
+            error.printStackTrace(trouble);
+        }
+        // Whoever has started this process is gone, or nothing can be done for it.
+        Runtime.getRuntime().halt(1);
+    }
+
+    static void play(String plans) throws IOException, InterruptedException {
         // Before anything logs: loggers keep the stream that they find.
         System.setOut(new PrintStream(new LogStream(), true));
         System.setErr(new PrintStream(new LogStream(), true));
         warmUp();
-        for (JsonNode plan : new ObjectMapper().readTree(new File(arguments[0]))) {
+        for (JsonNode plan : new ObjectMapper().readTree(new File(plans))) {
             ALL.add(plan.has("group") ? new Reading(plan) : new Sending(plan));
         }
         JOURNAL.control("ready", LogStream.seen);
@@ -78,11 +91,10 @@ public class Clients {
                 default -> throw new IllegalArgumentException(line);
             }
         }
-        // Whoever has started this process is gone.
-        Runtime.getRuntime().halt(1);
     }
 
     /// Loads what every client needs, so that the first moments of a play are not spent on it.
+    @SuppressWarnings("deprecation") // Kafka 3 has no other way to close a consumer within a time.
     static void warmUp() {
         Map<String, Object> settings = new HashMap<>(Map.of("bootstrap.servers", "127.0.0.1:1", "group.id", "warm-up"));
         new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer()).close(Duration.ZERO);
@@ -115,16 +127,23 @@ public class Clients {
     static void end() throws InterruptedException {
         sends = false;
         ends = true;
-        for (Client client : ALL) {
-            LockSupport.unpark(client);
-        }
-        for (Client client : ALL) {
-            client.join(Client.CLOSE_MS_MAX + 5_000);
-        }
+        ALL.forEach(LockSupport::unpark);
+        await(Client.CLOSE_MS_MAX);
+        // Whoever still waits for a cluster waits in vain.
+        ALL.forEach(Thread::interrupt);
+        await(Client.CLOSE_MS_MAX / 2);
         ALL.forEach(Client::watch);
         JOURNAL.flush();
         JOURNAL.control("ended", ALL.stream().noneMatch(Thread::isAlive));
         Runtime.getRuntime().halt(0);
+    }
+
+    /// Waits for everybody, so long in all.
+    static void await(long ms) throws InterruptedException {
+        long until = System.currentTimeMillis() + ms;
+        for (Client client : ALL) {
+            client.join(Math.max(1, until - System.currentTimeMillis()));
+        }
     }
 }
 
@@ -194,7 +213,6 @@ class LogStream extends OutputStream {
     /// Whether anything was ever logged: without a binding of SLF4J nothing is.
     static volatile boolean seen = false;
     private static final Pattern LEVEL = Pattern.compile("(FATAL|ERROR|WARN|INFO|DEBUG|TRACE) ");
-    private static final PrintStream STDERR = new PrintStream(new FileOutputStream(FileDescriptor.err), true);
     private final ThreadLocal<ByteArrayOutputStream> begun = ThreadLocal.withInitial(ByteArrayOutputStream::new);
 
     @Override
@@ -207,10 +225,8 @@ class LogStream extends OutputStream {
         begun.get().reset();
         seen |= line.startsWith("INFO ");
         Client client = Client.CURRENT.get();
-        if (!LEVEL.matcher(line).lookingAt()) {
-            // Not a line of a log: nobody expects it.
-            STDERR.println(line);
-        } else if (client != null) {
+        // Some messages have several lines. The first says what there is to say.
+        if (client != null && LEVEL.matcher(line).lookingAt()) {
             client.logged(line);
         }
     }
@@ -221,7 +237,7 @@ abstract class Client extends Thread {
     /// Threads that a client starts inherit it, so that what they log can be told from what others do.
     static final InheritableThreadLocal<Client> CURRENT = new InheritableThreadLocal<>();
     static final long CLOSE_MS_MAX = 10_000;
-    private static final Pattern NODE = Pattern.compile("Node (-?\\d+) disconnected\\.");
+    private static final Pattern NODE = Pattern.compile("[Nn]ode (-?\\d+) ");
 
     final String kind;
     final JsonNode plan;
@@ -233,7 +249,9 @@ abstract class Client extends Thread {
     /// The library's own figures about the client as a whole.
     private final Map<String, Metric> figures = new ConcurrentHashMap<>();
     /// A lost connection, until it is known whether there was one.
-    private Object[] lost = null;
+    private Lost lost = null;
+
+    private record Lost(long atUs, String node, String reason) {}
 
     Client(JsonNode plan) {
         super(plan.get("name").asText());
@@ -257,6 +275,13 @@ abstract class Client extends Thread {
         try {
             live();
         } catch (RuntimeException error) {
+            died(error);
+        }
+    }
+
+    /// The client is of no use any more, unless it is only that everything ends.
+    void died(RuntimeException error) {
+        if (!Clients.ends) {
             add("fatal", "reason", text(error));
         }
     }
@@ -304,28 +329,24 @@ abstract class Client extends Thread {
 
     private void takeDownLost() {
         if (lost != null) {
-            Clients.JOURNAL.add((Long) lost[0], getName(), "disconnected", "reason", lost[1]);
+            Clients.JOURNAL.add(lost.atUs, getName(), "disconnected", "reason", lost.reason);
             lost = null;
         }
     }
 
-    private void lost(String reason) {
-        takeDownLost();
-        lost = new Object[] {Clients.JOURNAL.now(), reason};
-    }
 
     /// A line of the log: level, class, message.
     synchronized void logged(String line) {
-        Matcher node = NODE.matcher(line);
+        Matcher matcher = NODE.matcher(line);
+        String node = matcher.find() ? matcher.group(1) : "";
         if (line.startsWith("WARN ") || line.startsWith("ERROR ")) {
             int space = line.indexOf(' ');
             add("log", "level", line.substring(0, space).toLowerCase(), "text", line.substring(space + 1));
         }
-        if (node.find()) {
-            lost("node " + node.group(1) + " disconnected");
-        } else if (line.contains("due to request timeout.")) {
-            lost(line.substring(line.indexOf("Disconnecting")));
-        } else if (line.contains("could not be established")) {
+        if (line.contains("Node " + node + " disconnected.") || line.contains("due to request timeout.")) {
+            takeDownLost();
+            lost = new Lost(Clients.JOURNAL.now(), node, line.substring(line.indexOf("] ") + 2));
+        } else if (line.contains("could not be established") && lost != null && lost.node.equals(node)) {
             // It was a dial that has failed.
             lost = null;
         } else if (line.contains("Rebootstrapping with ")) {
@@ -384,7 +405,7 @@ class Sending extends Client {
                 next = Math.max(next + everyUs, Clients.JOURNAL.now());
             }
         } catch (KafkaException error) {
-            add("fatal", "reason", text(error));
+            died(error);
             dead = true;
         } finally {
             producer.close(dead ? Duration.ZERO : Duration.ofMillis(CLOSE_MS_MAX));
@@ -511,6 +532,7 @@ class Reading extends Client implements ConsumerRebalanceListener {
     }
 
     @Override
+    @SuppressWarnings("deprecation") // As above.
     void live() {
         consumer = new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
         Duration patience = Duration.ofMillis(CLOSE_MS_MAX);
@@ -521,7 +543,7 @@ class Reading extends Client implements ConsumerRebalanceListener {
                 poll();
             }
         } catch (KafkaException error) {
-            add("fatal", "reason", text(error));
+            died(error);
             patience = Duration.ZERO;
         } finally {
             consumer.close(patience);

@@ -162,11 +162,8 @@ impl Gateway {
     }
 
     /// Its resident memory in KiB.
-    pub fn resident_kib(&self) -> Result<usize> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()).ok_or("no VmRSS")?;
-        Ok(kib.parse()?)
+    pub fn resident_kib(&self) -> Result<u64> {
+        Ok(self.process.footprint()?.resident_kib)
     }
 
     fn file(&self) -> PathBuf {

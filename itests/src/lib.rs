@@ -12,6 +12,7 @@
 //! | [`play`] | scenario files on real Kafka, into the history that rehearsals have |
 //! | [`validation`] | rehearsals held against plays, figure by figure |
 //! | [`cli`] | the command `switchyard-itests` |
+//! | [`soak`] | minutes of a scenario by dice |
 //! | [`tap`] | a listener in front of the gateway that reads every byte clients are sent |
 //! | [`wire`] | single requests, for what no client library tells |
 //! | [`version`] | versions of Kafka, and what they have |
@@ -40,6 +41,7 @@ pub mod librdkafka;
 pub mod machine;
 pub mod play;
 pub mod process;
+pub mod soak;
 pub mod tap;
 pub mod validation;
 pub mod version;

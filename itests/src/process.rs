@@ -1,6 +1,7 @@
 //! Child processes whose output is kept and which end with the test.
 
 use std::{
+    fs,
     io::{self, BufRead as _, BufReader, Read, Write as _},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Arc, LazyLock, Mutex, PoisonError, mpsc},
@@ -40,7 +41,26 @@ impl Lines {
     }
 }
 
+/// What a process holds of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// Resident memory in KiB.
+    pub resident_kib: u64,
+    /// Open file descriptors.
+    pub descriptors: u64,
+}
+
 impl Process {
+    /// What it holds now. Fails when it has ended.
+    pub fn footprint(&self) -> Result<Footprint> {
+        let id = self.child.id();
+        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()).ok_or("no VmRSS")?;
+        let descriptors = fs::read_dir(format!("/proc/{id}/fd"))?.count() as u64;
+        Ok(Footprint { resident_kib: kib.parse()?, descriptors })
+    }
+
     /// Starts a program. `name` is what errors call it.
     pub fn start(name: &str, program: &str, arguments: &[String]) -> Result<Self> {
         let mut own = Self::spawn(name, program, arguments, Stdio::null())?;

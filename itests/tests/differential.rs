@@ -17,6 +17,7 @@ use switchyard_itests::{
     fake::{FakeCluster, FakePlan},
     itest_within,
 };
+use switchyard_sim::cluster::versions::{Profile, advertised};
 
 /// The real one.
 fn reference() -> Plan {
@@ -160,6 +161,13 @@ fn fake_broker_answers_as_kafka_does() {
             .await;
         report.extend(broken);
         report.extend(shown.into_values());
+        for (api, versions) in advertised(Profile::Kafka41) {
+            for version in versions {
+                if !bench.exercised().contains(&(api as i16, version)) {
+                    writeln!(report, "no sequence has {api:?} v{version}")?;
+                }
+            }
+        }
         report.push_str(&random(&bench).await?);
         for entry in bench.allowances().unused() {
             writeln!(report, "unused: {} {}: {}", entry.api, entry.path, entry.reason)?;

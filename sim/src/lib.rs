@@ -19,3 +19,4 @@ pub mod report;
 pub mod scenario;
 pub mod search;
 pub mod serve;
+pub mod soak;

@@ -121,6 +121,30 @@ scenarios! {
 }
 
 /// The same scenario and seed must give the same trace, whatever ran in the process before.
+/// As with the real libraries: only one of them lets the application know.
+#[test]
+fn a_late_poll_is_an_error_for_the_application_of_librdkafka_alone() {
+    for (profile, errors) in [("java", 0), ("librdkafka", 1)] {
+        let text = format!(
+            "about: A consumer that polls too late.\n\
+             gateway: ../examples/two-regions.yaml\n\
+             clusters: {{east: {{}}, west: {{}}}}\n\
+             topics: [{{name: orders, partitions: 2}}]\n\
+             consumers:\n\
+             - {{name: billing, profile: {profile}, cluster: east, topics: [orders], \
+             settings: {{session.timeout.ms: 6000, max.poll.interval.ms: 8000}}}}\n\
+             duration: 30s\n\
+             timeline: [{{at: 10s, stall-consumer: {{consumer: billing, for: 12s}}}}]\n"
+        );
+        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+        let scenarios = scenario::read(text.as_bytes(), "late", "late", &base, &[]);
+        let scenario = scenarios.unwrap_or_else(|error| panic!("{error}")).remove(0);
+        let outcome = run(&Arc::new(scenario), 1);
+        assert_eq!(outcome.verdict.figures["errors"], errors, "{profile}");
+        assert_eq!(outcome.verdict.figures["rebalances"], 1, "{profile}");
+    }
+}
+
 #[test]
 fn same_seed_gives_the_same_trace_and_another_seed_another() {
     let scenario = load("flapping-link").remove(0);
@@ -128,4 +152,17 @@ fn same_seed_gives_the_same_trace_and_another_seed_another() {
     let first = digest(7);
     assert_eq!(first, digest(7));
     assert_ne!(first, digest(8));
+}
+
+/// With MirrorMaker there is nothing to promote, but the runbook is the same: stop it once it has everything.
+#[test]
+fn planned_switchover_by_mirror_maker_loses_nothing() {
+    for scenario in load("planned-switchover") {
+        let scenario = Arc::new(scenario.with_mirror_maker());
+        let outcome = run(&scenario, 1);
+        let figure = |name| outcome.verdict.figures[name];
+        assert_eq!((figure("lost"), figure("duplicated"), figure("missed")), (0, 0, 0));
+        assert!(outcome.verdict.marks.contains("switched"), "{:?}", outcome.verdict.marks);
+        assert!(outcome.verdict.violations.is_empty(), "{:?}", outcome.verdict.violations);
+    }
 }

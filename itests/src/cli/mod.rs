@@ -3,17 +3,22 @@
 //! Exit codes: 0 done and in agreement, 1 failure at run time or a disagreement, 2 bad input, or something of this machine
 //! is missing.
 
+mod soak;
 mod table;
 mod validate;
 
 use std::{
-    io::{Write as _, stdout},
+    fs,
+    io::{BufWriter, Write as _, stdout},
     path::Path,
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
 use switchyard::config::strict::ConfigError;
+use switchyard_sim::oracle::History;
+
+use crate::Result;
 
 /// Failure at run time.
 const FAILED: u8 = 1;
@@ -38,12 +43,15 @@ SWITCHYARD_BIN the gateway.
 Examples:
   switchyard-itests validate scenarios/fence-error-or-hold.yaml --variant hold
   switchyard-itests validate --keep-going
+  switchyard-itests soak --for 10m --seed 7
   switchyard-itests table --readme";
 
 #[derive(Subcommand)]
 enum Command {
     /// Rehearses scenarios, plays them on real Kafka, and compares the two.
     Validate(validate::Args),
+    /// Plays a scenario by dice on real Kafka, for minutes.
+    Soak(soak::Args),
     /// Prints the newest results as one table, or puts it into the README.
     Table(table::Args),
 }
@@ -52,6 +60,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Validate(args) => validate::run(args),
+        Command::Soak(args) => soak::run(args),
         Command::Table(args) => table::run(args),
     };
     match outcome {
@@ -113,6 +122,32 @@ fn say(text: &str) {
 /// What stands before the variant in a scenario's name.
 fn stem(file: &Path) -> String {
     file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Keeps a history, one entry a line: entries in the order of time, then what each cluster holds in the end.
+fn write_history(path: &Path, history: &History) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let made = folder.map_or(Ok(()), fs::create_dir_all);
+    made.and_then(|()| write_lines(path, history))
+        .map_err(|error| format!("{} cannot be written: {error}", path.display()).into())
+}
+
+fn write_lines(path: &Path, history: &History) -> std::io::Result<()> {
+    let mut out = BufWriter::new(fs::File::create(path)?);
+    for entry in &history.entries {
+        serde_json::to_writer(&mut out, entry)?;
+        writeln!(out)?;
+    }
+    for (cluster, log) in &history.logs {
+        for stored in log {
+            serde_json::to_writer(
+                &mut out,
+                &serde_json::json!({ "holds": cluster, "record": stored }),
+            )?;
+            writeln!(out)?;
+        }
+    }
+    out.flush()
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::{BufWriter, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,7 +12,7 @@ use switchyard_sim::{
     scenario::{self, Scenario},
 };
 
-use super::{Failure, OUT, say, stem, table};
+use super::{Failure, OUT, say, stem, table, write_history};
 use crate::{
     Result, machine, play,
     validation::{
@@ -200,29 +199,8 @@ fn keep(folder: &Path, validated: &Validated) -> Result<()> {
     let both = [("simulated", &validated.simulated), ("measured", &validated.measured)];
     for (world, history) in both {
         let path = folder.join(format!("{name}.{world}.jsonl"));
-        fs::create_dir_all(folder)
-            .and_then(|()| write_lines(&path, history))
-            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+        write_history(&path, history)?;
         say(&format!("  history, {world}: {}\n", path.display()));
     }
     Ok(())
-}
-
-/// Entries in the order of time, then what each cluster holds in the end.
-fn write_lines(path: &Path, history: &History) -> std::io::Result<()> {
-    let mut out = BufWriter::new(fs::File::create(path)?);
-    for entry in &history.entries {
-        serde_json::to_writer(&mut out, entry)?;
-        writeln!(out)?;
-    }
-    for (cluster, log) in &history.logs {
-        for stored in log {
-            serde_json::to_writer(
-                &mut out,
-                &serde_json::json!({ "holds": cluster, "record": stored }),
-            )?;
-            writeln!(out)?;
-        }
-    }
-    out.flush()
 }

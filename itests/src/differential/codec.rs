@@ -298,3 +298,95 @@ impl<'a> Reader<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use switchyard::wire::schema;
+
+    use super::*;
+
+    /// A value of some field, drawn by the generator's numbers.
+    fn draw(random: &mut fastrand::Rng, kind: &Kind, nullable: bool, version: i16) -> Value {
+        if nullable && random.u8(..4) == 0 {
+            return Value::Null;
+        }
+        match kind {
+            Kind::Bool => Value::Bool(random.bool()),
+            Kind::Int8 => Value::Int(random.i8(..).into()),
+            Kind::Int16 => Value::Int(random.i16(..).into()),
+            Kind::Uint16 => Value::Int(random.u16(..).into()),
+            Kind::Int32 => Value::Int(random.i32(..).into()),
+            Kind::Uint32 => Value::Int(random.u32(..).into()),
+            Kind::Int64 => Value::Int(random.i64(..)),
+            Kind::Float64 => Value::Float(random.f64()),
+            Kind::Uuid => Value::Uuid(random.u128(..)),
+            Kind::String => Value::String("ä".repeat(random.usize(..100))),
+            Kind::Bytes | Kind::Records => Value::Bytes(vec![7; random.usize(..200)]),
+            Kind::Struct(fields) => draw_fields(random, fields, version),
+            Kind::Array(element) => Value::Array(
+                (0..random.usize(..3)).map(|_| draw(random, element, false, version)).collect(),
+            ),
+        }
+    }
+
+    fn draw_fields(random: &mut fastrand::Rng, schema: &[Field], version: i16) -> Value {
+        let plain = schema.iter().filter(|field| field.is_plain(version));
+        let tagged = schema.iter().filter(|field| field.is_tagged(version));
+        let drawn = plain.chain(tagged).map(|field| {
+            let nullable = field.nullable.contains(version);
+            (field.name.to_owned(), draw(random, &field.kind, nullable, version))
+        });
+        Value::Struct(drawn.collect())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(api in 0..schema::apis().len(), version in 0..20_i16, seed: u64) {
+            let api = &schema::apis()[api];
+            for message in [&api.request, &api.response] {
+                let version = version.clamp(message.versions.min, message.versions.max);
+                let mut random = fastrand::Rng::with_seed(seed);
+                let value = draw_fields(&mut random, message.fields, version);
+                let bytes = encode(message, version, &value).expect("it fits the schema");
+                let read = decode(message, version, &bytes).expect("it was written so");
+                prop_assert_eq!(read, value, "{} v{}", message.name, version);
+            }
+        }
+    }
+
+    #[test]
+    fn request_is_that_of_the_protocol_crate() {
+        use kafka_protocol::{
+            messages::{ApiVersionsRequest, FetchRequest, GroupId, JoinGroupRequest},
+            protocol::{Encodable, StrBytes},
+        };
+        let check = |name: &str, version: i16, value: &[(&str, Value)], theirs: Vec<u8>| {
+            let api = schema::apis().iter().find(|api| api.name == name).expect("it exists");
+            let fields = value.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+            let ours = encode(&api.request, version, &Value::Struct(fields.collect()));
+            assert_eq!(ours.expect("it fits"), theirs, "{name} v{version}");
+        };
+        for version in 4..=17 {
+            let mut theirs = Vec::new();
+            let request = FetchRequest::default()
+                .with_max_wait_ms(5)
+                .with_session_epoch(if version < 7 { -1 } else { 3 });
+            request.encode(&mut theirs, version).expect("it encodes");
+            let value = [("MaxWaitMs", Value::Int(5)), ("SessionEpoch", Value::Int(3))];
+            check("Fetch", version, &value, theirs);
+        }
+        for version in 0..=9 {
+            let mut theirs = Vec::new();
+            let group = GroupId(StrBytes::from_static_str("g"));
+            let request = JoinGroupRequest::default().with_group_id(group);
+            request.encode(&mut theirs, version).expect("it encodes");
+            check("JoinGroup", version, &[("GroupId", Value::String("g".into()))], theirs);
+        }
+        for version in 0..=4 {
+            let mut theirs = Vec::new();
+            ApiVersionsRequest::default().encode(&mut theirs, version).expect("it encodes");
+            check("ApiVersions", version, &[], theirs);
+        }
+    }
+}

@@ -4,6 +4,7 @@ use switchyard_sim::cluster::versions::{Profile, advertised};
 
 use super::{
     allowed::{Allowance, Rule, Scene},
+    connection::SILENT,
     value::{Difference, Value},
 };
 
@@ -82,6 +83,12 @@ pub const ALLOWED: &[Allowance] = &[
     set("AddPartitionsToTxn", "ResultsByTopicV3AndBelow", &["Name"]),
     set("AddPartitionsToTxn", "ResultsByTopicV3AndBelow[].ResultsByPartition", &["PartitionIndex"]),
     set("AddPartitionsToTxn", "ResultsByTransaction", &["TransactionalId"]),
+    set("AddPartitionsToTxn", "ResultsByTransaction[].TopicResults", &["Name"]),
+    set(
+        "AddPartitionsToTxn",
+        "ResultsByTransaction[].TopicResults[].ResultsByPartition",
+        &["PartitionIndex"],
+    ),
     set("ListTransactions", "TransactionStates", &["TransactionalId"]),
     set("DescribeTransactions", "TransactionStates", &["TransactionalId"]),
     set("DescribeTransactions", "TransactionStates[].Topics", &["Topic"]),
@@ -99,6 +106,37 @@ pub const ALLOWED: &[Allowance] = &[
         "**.Records[]",
         is_incomplete,
         "a broker cuts what it reads at the bytes that are asked for, and clients throw away the last part",
+    ),
+    Allowance {
+        api: "Produce",
+        path: "**.BatchIndexErrorMessage",
+        rule: Rule::Words,
+        reason: "messages for people",
+    },
+    when(
+        "DescribeConfigs",
+        "Results[].Configs[]",
+        is_of_other_groups,
+        "share and streams groups are not served",
+    ),
+    when(
+        "Produce",
+        "**.ErrorMessage",
+        |_, difference| difference.right == Some(Value::Null),
+        "of some errors a broker says more than their code does, for people",
+    ),
+    when("Produce", "**.LogAppendTimeMs", is_near, "the hour of the append"),
+    when(
+        "Produce",
+        "",
+        is_forgotten,
+        "a broker never answers to records that are null, which no client sends",
+    ),
+    when(
+        "AddPartitionsToTxn",
+        "",
+        is_forgotten,
+        "a broker never answers when there is no transaction in it, which no client sends",
     ),
     when("Fetch", "**.MarkerBaseTimestamp", is_near, "the hour at which a marker was written"),
     when("Fetch", "**.MarkerMaxTimestamp", is_near, "the hour at which a marker was written"),
@@ -125,6 +163,23 @@ fn is_incomplete(_: &Scene<'_>, difference: &Difference) -> bool {
         side.as_ref().is_some_and(|batch| batch.field("Incomplete").is_none())
     };
     !whole(&difference.left) && !whole(&difference.right)
+}
+
+/// Whether a request that asks for nothing is not answered.
+fn is_forgotten(scene: &Scene<'_>, difference: &Difference) -> bool {
+    let mut nothing = false;
+    scene.request.visit("", &mut |name, value| {
+        nothing |= matches!((name, value), ("Records", Value::Null));
+        nothing |= name == "Transactions" && value.elements().is_empty();
+    });
+    nothing && difference.left.as_ref().and_then(Value::text) == Some(SILENT)
+}
+
+/// Whether only a real broker has this setting of a group.
+fn is_of_other_groups(_: &Scene<'_>, difference: &Difference) -> bool {
+    let name = difference.left.as_ref().and_then(|config| config.field("Name")?.text());
+    difference.right.is_none()
+        && name.is_some_and(|name| name.starts_with("share.") || name.starts_with("streams."))
 }
 
 /// Whether two times are about the same.

@@ -186,6 +186,9 @@ impl fmt::Display for Named<'_> {
     }
 }
 
+/// Characters of a value that are shown.
+const SHOWN_CHARS_MAX: usize = 300;
+
 /// Two values that differ at the same place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
@@ -219,7 +222,14 @@ impl fmt::Display for Difference {
         write!(out, "{}:", if self.path.is_empty() { "answer" } else { &self.path })?;
         for value in [&self.left, &self.right] {
             match value {
-                Some(value) => write!(out, "  {}", Named(name, value))?,
+                Some(value) => {
+                    let text = Named(name, value).to_string();
+                    let cut = text.char_indices().nth(SHOWN_CHARS_MAX).map(|(at, _)| at);
+                    match cut {
+                        Some(at) => write!(out, "  {}…", &text[..at])?,
+                        None => write!(out, "  {text}")?,
+                    }
+                }
                 None => out.write_str("  nothing")?,
             }
         }

@@ -19,7 +19,11 @@ use super::{
     Recorder,
     addresses::{Addresses, Viewer},
 };
-use crate::{Result, eventually, gateway::binary, process::Process};
+use crate::{
+    Result, eventually,
+    gateway::binary,
+    process::{Footprint, Process},
+};
 
 /// Health and metrics.
 const ADMIN_PORT: u16 = 19_190;
@@ -156,6 +160,13 @@ impl Instance {
 
     fn tail(&self) -> String {
         lock(&self.process).as_ref().map(Process::tail).unwrap_or_default()
+    }
+
+    /// Its process, and what that holds of the machine; `None` while it does not run.
+    pub(super) fn footprint(&self) -> Option<(u32, Footprint)> {
+        let process = lock(&self.process);
+        let process = process.as_ref()?;
+        Some((process.id(), process.footprint().ok()?))
     }
 
     /// Whether nobody has ended it.

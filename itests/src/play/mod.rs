@@ -20,6 +20,7 @@ mod network;
 mod operator;
 mod recorder;
 mod stage;
+mod usage;
 mod watch;
 mod world;
 
@@ -40,6 +41,7 @@ use addresses::Addresses;
 use clients::{Clients, Prepared};
 use operator::Operator;
 pub use recorder::Recorder;
+pub use usage::Usage;
 use world::World;
 
 /// How often the recovery phase looks whether everything has come to an end.
@@ -58,6 +60,8 @@ pub struct Played {
     pub brokers: BTreeMap<String, usize>,
     /// Kafka's version in each cluster.
     pub versions: BTreeMap<String, String>,
+    /// What the gateways used, every second, before the clients started, and after they had gone.
+    pub usages: Vec<Usage>,
     /// What took how long.
     pub times: Vec<(&'static str, Duration)>,
 }
@@ -112,6 +116,7 @@ pub async fn play(scenario: &Scenario) -> Result<Played> {
     )?;
     watch.lap("preparing of clients");
     world.begin()?;
+    world.note_usage();
     let world = Arc::new(world);
     let outcome = perform(&world, prepared, &mut watch).await;
     let (history, unread) = world.history().await;
@@ -128,6 +133,7 @@ pub async fn play(scenario: &Scenario) -> Result<Played> {
         remarks,
         brokers: world.sizes(),
         versions: world.versions(),
+        usages: world.usages.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         times: watch.times,
     })
 }
@@ -141,6 +147,7 @@ async fn perform(
     let watchers = [
         tokio::spawn(Arc::clone(world).watch_routes()),
         tokio::spawn(Arc::clone(world).watch_logs()),
+        tokio::spawn(Arc::clone(world).watch_usage()),
     ];
     let clients = Arc::new(Mutex::new(Some(prepared.start(&world.recorder)?)));
     let operator = Operator::new(world, &clients);
@@ -153,6 +160,8 @@ async fn perform(
     for watcher in watchers {
         watcher.abort();
     }
+    world.await_no_sessions().await;
+    world.note_usage();
     watch.lap("closing of clients");
     let (ended, mut remarks) = outcome?;
     remarks.extend(closed.err().map(|error| format!("clients did not close in order: {error}")));

@@ -18,6 +18,8 @@ const ROUTES_EVERY: Duration = Duration::from_millis(100);
 const LOGS_EVERY: Duration = Duration::from_millis(200);
 /// How long the last reading may take.
 const LAST_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long sessions may outlast their clients.
+const SESSIONS_TIME_MAX: Duration = Duration::from_secs(10);
 /// The metric that counts what the gateway answers by itself.
 const SHORT_CIRCUITS: &str = "switchyard_short_circuit_answers_total";
 
@@ -153,6 +155,23 @@ impl World {
                     }
                 }
             }
+        }
+    }
+
+    /// Waits until the clients that have gone have left no session behind, or for as long as that may take.
+    pub(super) async fn await_no_sessions(&self) {
+        let deadline = Instant::now() + SESSIONS_TIME_MAX;
+        while Instant::now() < deadline {
+            let mut sessions = 0;
+            for instance in self.instances.iter().filter(|instance| instance.runs()) {
+                let Ok(status) = instance.status().await else { continue };
+                let of_routes = status.routes.iter().map(|it| it.observed.sessions.sessions);
+                sessions += of_routes.sum::<usize>();
+            }
+            if sessions == 0 {
+                return;
+            }
+            sleep(ROUTES_EVERY).await;
         }
     }
 

@@ -18,14 +18,13 @@ use super::{
     mirror::{self, MirrorMaker},
     network::Network,
     stage,
+    usage::Usage,
     watch::Logs,
 };
 use crate::{Result, cluster::Cluster, eventually, machine, version::Version};
 
 /// How long MirrorMaker may take from its start until records flow.
 const FLOW_TIME_MAX: Duration = Duration::from_mins(2);
-/// What the groups' offsets may take besides an interval until they are read and one until they are written.
-const OFFSETS_SLACK: Duration = Duration::from_millis(500);
 
 /// Everything that runs.
 pub(super) struct World {
@@ -37,6 +36,7 @@ pub(super) struct World {
     pub(super) instances: Vec<Instance>,
     pub(super) mirror: Mirror,
     pub(super) logs: tokio::sync::Mutex<Logs>,
+    pub(super) usages: Mutex<Vec<Usage>>,
     /// What is otherwise than in the scenario, line by line.
     pub(super) remarks: Vec<String>,
 }
@@ -135,6 +135,7 @@ impl World {
             mirror: Mirror::default(),
             logs: tokio::sync::Mutex::new(Logs::new(topics.collect(), mirrored.collect())),
             remarks,
+            usages: Mutex::default(),
         };
         tokio::try_join!(world.start_mirror(), world.start_gateways())?;
         watch.lap("mirror and gateway");
@@ -198,9 +199,9 @@ impl World {
         }
         let sync =
             self.scenario.mirror.as_ref().map(|mirror| mirror.offset_sync).unwrap_or_default();
-        // Inside the log MirrorMaker's translation is behind on purpose, so they are the same only when everybody had read
-        // to the end and said so.
-        let limit = sync * 2 + OFFSETS_SLACK;
+        // Offsets are read in one interval and written in the next. Inside the log MirrorMaker's translation is behind on
+        // purpose, so they are the same only when everybody had read to the end and said so.
+        let limit = sync * 2;
         let groups = self.scenario.consumers.iter().map(|it| it.settings["group.id"].clone());
         let groups: Vec<_> = groups.collect();
         let (a, b) = (&self.clusters[&from], &self.clusters[&to]);
@@ -211,11 +212,10 @@ impl World {
         if synced.await.is_err() {
             self.recorder.note("mirror", "some groups are behind their offsets at the source");
         }
-        self.mirror.kill().await?;
+        // It has nothing left to do, so nobody need wait for its end.
         self.mirror.is_cut();
-        self.recorder
-            .note("mirror", "is stopped; its topics are writable, as they were all the time");
-        Ok(())
+        self.recorder.note("mirror", "is stopped; its topics were writable all the time");
+        self.mirror.kill().await
     }
 
     /// Ends the mirror at once; gives how many records it has left behind.

@@ -10,15 +10,14 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`sample`] | what one run has come to, in the terms that are compared |
-//! | [`codes`] | what libraries say of an error → the error's name |
 //! | [`compare`] | samples → rows; the only place that decides whether the worlds agree |
 //! | [`report`] | what was compared, when and where; kept as JSON, and added to by later runs |
 //! | [`show`], [`markdown`], [`html`] | rows as people read them |
 //! | [`readme`] | the newest table between two marks of a file |
 
-pub mod codes;
 pub mod compare;
 pub mod html;
+mod lateness;
 pub mod markdown;
 pub mod readme;
 pub mod report;
@@ -68,7 +67,9 @@ pub async fn validate(
     let began = Instant::now();
     let (samples, simulated) = rehearse(scenario, seeds).await?;
     let rehearsed = began.elapsed();
+    let watch = lateness::Watch::start();
     let played = play(scenario).await?;
+    let late = watch.end();
     let sample = Sample::of(&played.history, &played.verdict());
     let validation = scenario.validation.clone().unwrap_or_default();
     let rows = compare::rows(&validation, &scenario.expect.sometimes, &samples, &sample);
@@ -82,7 +83,8 @@ pub async fn validate(
         played_ms: millis(played.wall()),
         brokers: played.brokers,
         kafka: played.versions,
-        remarks: played.remarks,
+        remarks: lateness::remark(late).into_iter().chain(played.remarks).collect(),
+        late_ms: millis(late),
         rehearsed_ms: millis(rehearsed),
         ..Comparison::here_and_now()
     };
@@ -148,7 +150,8 @@ mod tests {
     }
 
     fn run(play: impl AsyncFnOnce(&Scenario) -> Result<Played>) -> Validated {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.expect("a runtime");
         runtime.block_on(validate(&fence(), 4, &[1, 2], play)).expect("an outcome")
     }
 

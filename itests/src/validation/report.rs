@@ -48,6 +48,8 @@ pub struct Comparison {
     pub rehearsed_ms: u64,
     /// How long the play took, with starting and stopping everything.
     pub played_ms: u64,
+    /// How late one timer in a hundred was during the play.
+    pub late_ms: u64,
     /// When it ended: `2026-11-26T12:30:00Z`.
     pub date: String,
     /// Of the gateway and the clients: `switchyard`, `java`, `librdkafka`.
@@ -190,6 +192,7 @@ pub(super) mod tests {
             remarks: vec!["west has 1 broker instead of 3".to_owned()],
             rehearsed_ms: 2_500,
             played_ms: 61_000,
+            late_ms: 3,
             date: "2026-11-26T12:30:00Z".to_owned(),
             kafka: ["east", "west"].map(|name| (name.to_owned(), "4.1.1".to_owned())).into(),
             versions: [("java".to_owned(), "4.1.1".to_owned())].into(),

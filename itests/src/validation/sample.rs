@@ -3,11 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use switchyard_sim::oracle::{
-    History, Verdict,
+    History, Verdict, error_code,
     history::{Entry, What},
 };
-
-use super::codes;
 
 /// One run, rehearsed or played.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,7 +56,7 @@ impl Sample {
         else {
             return;
         };
-        let name = codes::name(reason);
+        let name = error_code(reason);
         self.witnesses.entry(name.clone()).or_insert_with(|| entry.to_string().trim().to_owned());
         *self.codes.entry(name).or_default() += 1;
     }
@@ -90,8 +88,8 @@ mod tests {
         let sample = Sample::of(&history, &verdict);
         assert_eq!((sample.figures["sent"], sample.figures["acknowledged"]), (2, 0));
         assert_eq!(sample.figures["failed"], 2);
-        assert_eq!(sample.codes, [("DELIVERY_TIMEOUT".to_owned(), 2)].into());
-        assert!(sample.witnesses["DELIVERY_TIMEOUT"].contains("_MSG_TIMED_OUT"));
+        assert_eq!(sample.codes, [("delivery timeout".to_owned(), 2)].into());
+        assert!(sample.witnesses["delivery timeout"].contains("_MSG_TIMED_OUT"));
         assert!(sample.marks.contains("delivery-timeout"));
     }
 

@@ -12,7 +12,7 @@ use super::{
     report::Comparison,
 };
 
-/// What a row is about: `lost`, `error DELIVERY_TIMEOUT`, `came to switched`, `violated one-writer`.
+/// What a row is about: `lost`, `error delivery timeout`, `came to switched`, `violated one-writer`.
 pub fn subject(subject: &Subject) -> String {
     match subject {
         Subject::Figure(name) if name == "rto" => "longest gap (RTO)".to_owned(),

@@ -1,6 +1,8 @@
 //! Real clients against the fake cluster: kcat, librdkafka and the tools of Kafka's distribution. What passes here passes
 //! on real Kafka too, in `tests/kafka`.
 
+mod clients;
+mod differential;
 mod failures;
 mod groups;
 mod records;

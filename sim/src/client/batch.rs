@@ -47,6 +47,26 @@ pub(super) fn record_bytes_max(key: Option<&Bytes>, value_bytes: usize) -> usize
     5 + 1 + 10 + 5 + 5 + key_bytes + 5 + value_bytes + 1
 }
 
+/// Bytes that a record takes in a batch, so many records behind the first and so many milliseconds after it.
+pub(super) fn record_bytes(
+    key: Option<&Bytes>,
+    value_bytes: usize,
+    delta: usize,
+    age_ms: i64,
+) -> usize {
+    let body = body_bytes(key, value_bytes, delta, age_ms);
+    varint_bytes(zigzag(i64::try_from(body).expect("short"))) + body
+}
+
+/// The same without the length that stands in front of it.
+fn body_bytes(key: Option<&Bytes>, value_bytes: usize, delta: usize, age_ms: i64) -> usize {
+    let length_bytes = |length: usize| varint_bytes(zigzag(i64::try_from(length).expect("short")));
+    let key_bytes = key.map_or(1, |key| length_bytes(key.len()) + key.len());
+    // Attributes, deltas, key, value, the number of headers.
+    let deltas = varint_bytes(zigzag(age_ms)) + length_bytes(delta);
+    1 + deltas + key_bytes + length_bytes(value_bytes) + value_bytes + 1
+}
+
 /// Bytes of a batch without its records.
 pub(super) const fn header_bytes() -> usize {
     HEADER_BYTES
@@ -65,7 +85,7 @@ pub(super) fn encode<'a>(
     for (delta, record) in records.enumerate() {
         let base = *base.get_or_insert(record.timestamp_ms);
         max = max.max(record.timestamp_ms);
-        put_record(&mut buffer, i64::try_from(delta).expect("few"), base, &record);
+        put_record(&mut buffer, delta, base, &record);
     }
     let base = base.unwrap_or(-1);
     let length = i32::try_from(buffer.len() - LENGTH_COUNTS_FROM).expect("batches are bounded");
@@ -89,15 +109,13 @@ pub(super) fn encode<'a>(
     buffer.freeze()
 }
 
-fn put_record(buffer: &mut BytesMut, delta: i64, base: i64, record: &NewRecord<'_>) {
+fn put_record(buffer: &mut BytesMut, delta: usize, base: i64, record: &NewRecord<'_>) {
     let timestamp = zigzag(record.timestamp_ms - base);
-    let offset = zigzag(delta);
+    let offset = zigzag(i64::try_from(delta).expect("few"));
     let key = record.key.map(|key| (zigzag(i64::try_from(key.len()).expect("short")), key));
     let value_bytes = record.value.len(record.value_bytes_min);
     let value = zigzag(i64::try_from(value_bytes).expect("short"));
-    let key_bytes = key.map_or(1, |(length, key)| varint_bytes(length) + key.len());
-    let body = 1 + varint_bytes(timestamp) + varint_bytes(offset) + key_bytes;
-    let body = body + varint_bytes(value) + value_bytes + 1;
+    let body = body_bytes(record.key, value_bytes, delta, record.timestamp_ms - base);
     put_varint(buffer, zigzag(i64::try_from(body).expect("short")));
     buffer.put_i8(0);
     put_varint(buffer, timestamp);

@@ -31,7 +31,7 @@ pub(super) struct Reading {
 /// Goes through a history once.
 pub(super) fn read(history: &History, case: &Case) -> Reading {
     let mut reading = Reading::default();
-    let doubled = doubled(history);
+    let doubled = doubled(history, case.mirrored);
     // By member: assignments so far, and what it has read since the last.
     let mut assignments: BTreeMap<Arc<str>, u64> = BTreeMap::new();
     let mut since: BTreeMap<Arc<str>, BTreeSet<Record>> = BTreeMap::new();
@@ -96,11 +96,15 @@ pub(super) fn read(history: &History, case: &Case) -> Reading {
     reading
 }
 
-/// Records that some cluster holds more than once.
-fn doubled(history: &History) -> BTreeSet<&Record> {
+/// Records that were written more than once: those that some cluster holds twice, and those that two clusters hold though
+/// nothing copies them.
+fn doubled(history: &History, mirrored: bool) -> BTreeSet<&Record> {
     let mut doubled = BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for log in history.logs.values() {
-        let mut seen = BTreeSet::new();
+        if mirrored {
+            seen.clear();
+        }
         doubled.extend(log.iter().map(|it| &it.record).filter(|record| !seen.insert(*record)));
     }
     doubled

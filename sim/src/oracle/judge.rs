@@ -31,6 +31,8 @@ pub struct Case {
     pub latency_max: Duration,
     /// Bytes that fences may hold, over all routes of an instance.
     pub parked_bytes_max: u64,
+    /// Whether clusters copy each other's records; without a mirror, a record that two clusters hold was written twice.
+    pub mirrored: bool,
     /// Whether anybody switched back to a cluster that was left before.
     pub switches_back: bool,
 }

@@ -2,6 +2,7 @@
 //!
 //! Oracles only read the [`history`]; they never steer a run.
 
+mod error_code;
 mod groups;
 pub mod history;
 mod judge;
@@ -9,6 +10,7 @@ mod judge;
 mod tests;
 mod world;
 
+pub use error_code::error_code;
 pub use history::History;
 pub use judge::{Case, GroupHome, Home, Verdict, Violation, judge};
 

@@ -25,6 +25,7 @@ impl Story {
             members: [("c".into(), "g".into())].into(),
             latency_max: Duration::from_millis(10),
             parked_bytes_max: 1000,
+            mirrored: false,
             switches_back: false,
         };
         Self { history: History::default(), case }
@@ -200,6 +201,18 @@ fn record_read_twice_without_a_cause_is_a_violation() {
     assert_eq!(after_rebalance.figure("repeated"), 1);
     assert_eq!(after_rebalance.figure("rebalances"), 1);
     assert_eq!(after_rebalance.violated(), Vec::<&str>::new());
+}
+
+/// A cut leaves a record on both clusters when its answer was lost: whoever moves between them reads both.
+#[test]
+fn record_that_two_clusters_hold_is_read_twice_unless_one_is_a_mirror_of_the_other() {
+    let mut story = Story::good();
+    story.at(5000, "c", consumed(1));
+    let copy = Stored { position: position(0), record: record(1) };
+    story.history.logs.insert("west".to_owned(), vec![copy]);
+    assert_eq!(story.violated(), Vec::<&str>::new());
+    story.case.mirrored = true;
+    assert_eq!(story.violated(), ["exactly-once-delivery"]);
 }
 
 #[test]

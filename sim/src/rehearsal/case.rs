@@ -39,6 +39,7 @@ pub fn case(scenario: &Scenario, ended: &Ended) -> Case {
         ended: ended.ended,
         latency_max: ended.latency_max,
         parked_bytes_max: parked_bytes_max(scenario),
+        mirrored: scenario.mirror.is_some(),
         switches_back: switches_back(scenario),
         ..Case::default()
     };

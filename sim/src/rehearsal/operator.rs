@@ -212,8 +212,18 @@ impl Operator {
                 };
                 self.command(route, &Command::Switchover(request), *instance).await
             }
+            Action::Promote { .. } if !self.links_clusters() => {
+                self.stop_when_complete();
+                Ok(())
+            }
             Action::Promote { topics } => self.mirror(topics, "promotes", true),
             Action::Failover { topics } => self.mirror(topics, "fails over", false),
+            Action::ReverseMirror if !self.links_clusters() => {
+                self.note(
+                    "MirrorMaker is not turned round; a second one is not rehearsed".to_owned(),
+                );
+                Ok(())
+            }
             Action::ReverseMirror => {
                 self.note("reverses the mirror".to_owned());
                 let link = self.world.link.as_ref().ok_or("there is no mirror")?;
@@ -252,6 +262,33 @@ impl Operator {
         self.world.recorder.record("mirror", What::MirrorCut { unreplicated });
         self.note(format!("{unreplicated} acknowledged records were not copied yet"));
         Ok(())
+    }
+
+    /// Whether the mirror behaves as Cluster Linking.
+    fn links_clusters(&self) -> bool {
+        self.world.scenario.mirror.as_ref().is_some_and(|mirror| mirror.cluster_linking)
+    }
+
+    /// The promotion that MirrorMaker has: it is stopped once it has everything and has carried the groups' offsets over.
+    /// These are read in one interval and written in the next.
+    fn stop_when_complete(&self) {
+        self.note("promotes the mirror topics".to_owned());
+        let own = self.clone();
+        tokio::spawn(async move {
+            while !own.link_is(setting::is_caught_up) {
+                sleep(LOOK_EVERY).await;
+            }
+            let sync = own.world.scenario.mirror.as_ref().map(|mirror| mirror.offset_sync);
+            sleep(sync.unwrap_or_default() * 2).await;
+            let link = own.world.link.as_ref();
+            let stopped =
+                link.map(|link| link.with(|link, a, b, now| link.failover(now, a, b, Topics::All)));
+            let text = match stopped {
+                Some(Err(error)) => error.to_string(),
+                _ => "is stopped; its topics were writable all the time".to_owned(),
+            };
+            own.world.recorder.note("mirror", text);
+        });
     }
 
     /// Runs a command on the instances that are up.

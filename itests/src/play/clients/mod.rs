@@ -150,6 +150,7 @@ impl Clients {
     /// When a client does not close in time.
     pub async fn end(mut self) -> Result<()> {
         let deadline = Instant::now() + END_TIME_MAX;
+        self.told.close();
         self.threads.begin_end();
         let java = match self.jvm.take() {
             Some(jvm) => jvm.end(END_TIME_MAX).await,

@@ -22,6 +22,8 @@ struct Inner {
     open: AtomicI64,
     /// When something was acknowledged or read for the last time, in microseconds of the play.
     progress_us: AtomicU64,
+    /// When clients began to close, likewise.
+    closing_us: AtomicU64,
 }
 
 impl Told {
@@ -30,6 +32,7 @@ impl Told {
             recorder: recorder.clone(),
             open: AtomicI64::default(),
             progress_us: AtomicU64::default(),
+            closing_us: AtomicU64::new(u64::MAX),
         }))
     }
 
@@ -45,14 +48,30 @@ impl Told {
 
     /// A client of this process sees something now.
     pub(super) fn tell(&self, who: &str, what: What) {
-        self.count(&what);
-        self.0.recorder.record(who, what);
+        self.take(self.elapsed(), who, what);
     }
 
     /// A client of another process has seen something.
     pub(super) fn pass_on(&self, entry: Entry) {
-        self.count(&entry.what);
-        self.0.recorder.record_at(entry.at(), &entry.who, entry.what);
+        self.take(entry.at(), &entry.who, entry.what);
+    }
+
+    fn take(&self, at: Duration, who: &str, what: What) {
+        self.count(&what);
+        // Whoever closes leaves its partitions to those that close a moment later. No rehearsal has that.
+        let parts = matches!(
+            what,
+            What::Assigned { .. } | What::Revoked { .. } | What::Disconnected { .. }
+        );
+        let closing_us = self.0.closing_us.load(Ordering::Relaxed);
+        if !parts || micros(at) < closing_us {
+            self.0.recorder.record_at(at, who, what);
+        }
+    }
+
+    /// From now on clients close.
+    pub(super) fn close(&self) {
+        self.0.closing_us.store(micros(self.elapsed()), Ordering::Relaxed);
     }
 
     fn count(&self, what: &What) {
@@ -70,8 +89,7 @@ impl Told {
 
     /// Something has come forward.
     pub(super) fn progress(&self) {
-        let now = u64::try_from(self.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.0.progress_us.store(now, Ordering::Relaxed);
+        self.0.progress_us.store(micros(self.elapsed()), Ordering::Relaxed);
     }
 
     /// Records handed over and not decided.
@@ -84,4 +102,8 @@ impl Told {
         let last = Duration::from_micros(self.0.progress_us.load(Ordering::Relaxed));
         self.elapsed().saturating_sub(last)
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

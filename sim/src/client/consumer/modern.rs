@@ -24,7 +24,10 @@ use kafka_protocol::{
 use uuid::Uuid;
 
 use super::{
-    super::{Event, TopicPartition, config::ConsumerSettings},
+    super::{
+        Event, TopicPartition,
+        config::{ConsumerSettings, Library},
+    },
     Call, Consumer, Group, ms,
 };
 use crate::cluster::Time;
@@ -75,13 +78,21 @@ impl Modern {
         (self.epoch > 0).then(|| (self.member_id.clone(), self.epoch))
     }
 
+    /// Whether a heartbeat is to be sent.
+    fn is_due(&self, now: Time) -> bool {
+        let due = self.urgent || self.sent + self.interval <= now;
+        due && !self.in_flight && self.retry_at <= now
+    }
+
     pub(super) fn deadline(
         &self,
         now: Time,
         settings: &ConsumerSettings,
         busy_since: Option<Time>,
     ) -> Option<Time> {
-        let poll = busy_since.filter(|_| self.epoch > 0);
+        // Java notices only when it has a heartbeat to send.
+        let notices = settings.common.library == Library::Librdkafka;
+        let poll = busy_since.filter(|_| self.epoch > 0 && notices);
         let poll = poll.map(|since| since + settings.max_poll_interval);
         let due =
             if self.urgent { self.retry_at } else { self.retry_at.max(self.sent + self.interval) };
@@ -104,8 +115,10 @@ impl Consumer {
         }
         let most = self.settings.max_poll_interval;
         let over = self.busy_since.is_some_and(|since| since + most <= now);
-        let busy = self.is_busy();
+        let (busy, library) = (self.is_busy(), self.library());
         let modern = self.modern();
+        let looks = library == Library::Librdkafka || modern.is_due(now);
+        let over = over && looks;
         if over && !modern.left_for_poll && modern.epoch > 0 {
             modern.left_for_poll = true;
             self.base.events.push_back(Event::PollIntervalExceeded);
@@ -151,9 +164,7 @@ impl Consumer {
     }
 
     fn group_heartbeat(&mut self, now: Time) {
-        let modern = self.modern();
-        let due = modern.urgent || modern.sent + modern.interval <= now;
-        if modern.in_flight || !due || modern.retry_at > now {
+        if !self.modern().is_due(now) {
             return;
         }
         let Some(node) = self.coordinator.node else { return };

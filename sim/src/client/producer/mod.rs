@@ -29,7 +29,7 @@ use kafka_protocol::{ResponseError, messages::TopicName};
 use super::{
     Command, ConnectionId, Event, Input, Output, Send,
     base::{Base, News},
-    batch::{header_bytes, record_bytes_max},
+    batch::{header_bytes, record_bytes, record_bytes_max},
     config::{Library, ProducerSettings},
     network::NodeId,
     record::{Numbered, PRODUCER_NAME_BYTES_MAX},
@@ -74,6 +74,8 @@ enum Call {
 struct Waiting {
     number: u64,
     send: Send,
+    /// What it takes at most.
+    bytes: usize,
     since: Time,
     /// The topic was known: it is room that it waits for.
     wants_room: bool,
@@ -98,6 +100,7 @@ pub struct Producer {
     /// Queues that are not empty.
     active: BTreeSet<usize>,
     waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
     /// When the first of those that wait began to block the application.
     blocked_since: Option<Time>,
     buffered_bytes: usize,
@@ -132,6 +135,7 @@ impl Producer {
             queues: Vec::new(),
             active: BTreeSet::new(),
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             blocked_since: None,
             buffered_bytes: 0,
             buffered_records: 0,
@@ -157,9 +161,10 @@ impl Producer {
         self.next_number
     }
 
-    /// Whether a send of the application is blocked: it cannot ask for anything before that is over.
+    /// Whether a send of the application is blocked: it cannot ask for anything before that is over. Nothing blocks in librdkafka,
+    /// which keeps what it cannot give to a partition yet.
     pub fn is_blocked(&self) -> bool {
-        !self.waiting.is_empty()
+        self.settings.max_block.is_some() && !self.waiting.is_empty()
     }
 
     /// What the buffer holds, as the library counts it.
@@ -229,22 +234,29 @@ impl Producer {
             self.fail(number, FailureReason::InvalidState);
             return false;
         }
+        let value = Numbered { producer: &self.name, number }.len(send.value_bytes_min);
+        let bytes = record_bytes_max(send.key.as_ref(), value);
+        if header_bytes() + bytes > self.settings.request_bytes {
+            self.fail(number, FailureReason::TooLarge);
+            return false;
+        }
+        if self.base.library() == Library::Librdkafka && !self.has_room(bytes) {
+            self.fail(number, FailureReason::BufferFull);
+            return false;
+        }
         self.base.metadata.add_topic(&send.topic);
         if self.waiting.is_empty() {
-            match self.try_queue(now, number, &send) {
+            match self.try_queue(now, now, number, &send) {
                 Queued::Appended => return false,
                 Queued::Woke => return true,
-                Queued::Failed(reason) => {
-                    self.fail(number, reason);
-                    return false;
-                }
                 Queued::Wait => {}
             }
         }
         if self.waiting.is_empty() {
             self.blocked_since = Some(now);
         }
-        self.waiting.push_back(Waiting { number, send, since: now, wants_room: false });
+        self.waiting_bytes += bytes;
+        self.waiting.push_back(Waiting { number, send, bytes, since: now, wants_room: false });
         true
     }
 
@@ -252,17 +264,10 @@ impl Producer {
         self.base.events.push_back(Event::Failed { number, reason });
     }
 
-    /// Puts a record into the queue of its partition, if the topic is known and there is room.
-    fn try_queue(&mut self, now: Time, number: u64, send: &Send) -> Queued {
+    /// Puts a record into the queue of its partition, if the topic is known and there is room. `at`: since when its time counts.
+    fn try_queue(&mut self, now: Time, at: Time, number: u64, send: &Send) -> Queued {
         let value = Numbered { producer: &self.name, number }.len(send.value_bytes_min);
         let bytes = record_bytes_max(send.key.as_ref(), value);
-        if header_bytes() + bytes > self.settings.request_bytes {
-            return Queued::Failed(FailureReason::TooLarge);
-        }
-        let library = self.base.library();
-        if library == Library::Librdkafka && !self.has_room(bytes) {
-            return Queued::Failed(FailureReason::BufferFull);
-        }
         let Some(partitions) = self.base.metadata.topic(&send.topic).map(|it| it.partitions.len())
         else {
             return Queued::Wait;
@@ -274,17 +279,18 @@ impl Producer {
         let message = Message {
             number,
             key: send.key.clone(),
-            at: now,
+            at,
             value_bytes_min: u32::try_from(send.value_bytes_min).unwrap_or(u32::MAX),
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
         };
-        self.append(now, place, message)
+        self.append(place, message, value)
     }
 
+    /// librdkafka: whether a record more fits, beside those that have a partition and those that have none yet.
     fn has_room(&self, bytes: usize) -> bool {
         let records = self.settings.buffer_records;
-        let fits = records == 0 || self.buffered_records < records;
-        fits && self.buffered_bytes + bytes <= self.settings.buffer_bytes
+        let fits = records == 0 || self.buffered_records + self.waiting.len() < records;
+        fits && self.buffered_bytes + self.waiting_bytes + bytes <= self.settings.buffer_bytes
     }
 
     /// The queue that a record belongs to.
@@ -317,32 +323,44 @@ impl Producer {
         })
     }
 
-    fn append(&mut self, now: Time, place: usize, message: Message) -> Queued {
+    fn append(&mut self, place: usize, mut message: Message, value_bytes: usize) -> Queued {
         let java = self.base.library() == Library::Java;
-        let bytes = message.bytes as usize;
+        let bytes_max = message.bytes as usize;
         // librdkafka makes its batches when it sends them.
         let batch_bytes = if java { self.settings.batch_bytes } else { usize::MAX };
         let queue = &mut self.queues[place];
         let is_first = queue.batches.is_empty();
         let mut woke = is_first;
-        let batch = match queue.open_batch(bytes, batch_bytes) {
+        // Java knows what a record takes behind those that are there; it allocates for the most that it can be.
+        let bytes_behind = |records: &VecDeque<Message>| match records.front() {
+            _ if !java => bytes_max,
+            None => record_bytes(message.key.as_ref(), value_bytes, 0, 0),
+            Some(first) => {
+                let age_ms = message.at.ms() - first.at.ms();
+                record_bytes(message.key.as_ref(), value_bytes, records.len(), age_ms)
+            }
+        };
+        let batch = match queue.open_batch(bytes_behind, batch_bytes) {
             Some(batch) => batch,
             None => {
-                let reserved = if java { batch_bytes.max(header_bytes() + bytes) } else { 0 };
+                let reserved = if java { batch_bytes.max(header_bytes() + bytes_max) } else { 0 };
                 if java && self.buffered_bytes + reserved > self.settings.buffer_bytes {
                     return Queued::Wait;
                 }
                 self.buffered_bytes += reserved;
                 self.next_batch += 1;
                 woke = true;
-                queue.push_new(self.next_batch, reserved, now)
+                queue.push_new(self.next_batch, reserved, message.at)
             }
         };
+        let bytes = bytes_behind(&batch.messages);
+        let opens = batch.messages.is_empty();
         batch.bytes += bytes;
         if !java {
             batch.reserved += bytes;
             self.buffered_bytes += bytes;
         }
+        message.bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         batch.messages.push_back(message);
         let full = batch.bytes >= self.settings.batch_bytes
             || batch.messages.len() >= self.settings.batch_records;
@@ -354,7 +372,8 @@ impl Producer {
         }
         if java {
             let topic = self.topics.get_mut(&self.queues[place].topic).expect("it has this queue");
-            topic.sticky.appended(bytes, self.settings.batch_bytes, is_first || woke);
+            let appended = if opens { header_bytes() + bytes } else { bytes };
+            topic.sticky.appended(appended, self.settings.batch_bytes, is_first || woke);
         }
         if woke { Queued::Woke } else { Queued::Appended }
     }
@@ -414,9 +433,10 @@ impl Producer {
             first.wants_room |= self.base.metadata.topic(&first.send.topic).is_some();
             let wants_room = first.wants_room;
             let (number, send, since) = (first.number, first.send.clone(), first.since);
-            let reason = match self.try_queue(now, number, &send) {
+            // Java's time begins when the send has got what it waited for, librdkafka's with the hand-over.
+            let at = if self.settings.max_block.is_some() { now } else { since };
+            let reason = match self.try_queue(now, at, number, &send) {
                 Queued::Appended | Queued::Woke => None,
-                Queued::Failed(reason) => Some(reason),
                 Queued::Wait if self.waiting_is_over(now, since, &send.topic) => {
                     Some(match self.base.library() {
                         Library::Java if wants_room => FailureReason::BufferFull,
@@ -431,7 +451,7 @@ impl Producer {
             if let Some(reason) = reason {
                 self.fail(number, reason);
             }
-            self.waiting.pop_front();
+            self.waiting_bytes -= self.waiting.pop_front().map_or(0, |first| first.bytes);
             // The application's thread was blocked: its next send begins only now.
             self.blocked_since = (!self.waiting.is_empty()).then_some(now);
         }
@@ -504,6 +524,4 @@ enum Queued {
     Woke,
     /// It must wait.
     Wait,
-    /// It will never be queued.
-    Failed(FailureReason),
 }

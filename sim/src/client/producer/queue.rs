@@ -28,7 +28,7 @@ pub(super) struct Message {
     pub(super) key: Option<Bytes>,
     pub(super) at: Time,
     pub(super) value_bytes_min: u32,
-    /// What it takes at most in a batch.
+    /// What it takes in its batch; before it is in one, at most.
     pub(super) bytes: u32,
 }
 
@@ -124,11 +124,15 @@ impl Queue {
         self.batches.is_empty() && self.in_flight.is_empty()
     }
 
-    /// The batch that takes this many bytes more; `None`: a new one is needed.
-    pub(super) fn open_batch(&mut self, bytes: usize, batch_bytes: usize) -> Option<&mut Batch> {
+    /// The batch that takes one record more, of so many bytes behind those that it has; `None`: a new one is needed.
+    pub(super) fn open_batch(
+        &mut self,
+        bytes_behind: impl Fn(&VecDeque<Message>) -> usize,
+        batch_bytes: usize,
+    ) -> Option<&mut Batch> {
         let batch = self.batches.back_mut()?;
         let open = !batch.closed && batch.attempts == 0 && batch.sequence.is_none();
-        if open && batch.bytes + bytes <= batch_bytes {
+        if open && batch.bytes + bytes_behind(&batch.messages) <= batch_bytes {
             return Some(batch);
         }
         batch.closed = true;

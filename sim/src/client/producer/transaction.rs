@@ -222,7 +222,7 @@ impl Producer {
         for waiting in std::mem::take(&mut self.waiting) {
             self.fail(waiting.number, FailureReason::Aborted);
         }
-        self.blocked_since = None;
+        (self.blocked_since, self.waiting_bytes) = (None, 0);
     }
 
     /// A batch of a transaction failed: the transaction cannot be committed any more.

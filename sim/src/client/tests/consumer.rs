@@ -193,6 +193,26 @@ fn cooperative_members_keep_what_does_not_move() {
     }
 }
 
+fn is_told_of_polls(world: &World, client: usize) -> bool {
+    world.seen(client).any(|it| *it == Event::PollIntervalExceeded)
+}
+
+/// Measured on kafka-clients 4.1.1: its thread sleeps until the next heartbeat, five seconds after the last.
+#[test]
+fn java_finds_a_late_poll_out_at_its_next_heartbeat_of_the_new_protocol() {
+    for (library, at_once) in [(Library::Java, false), (Library::Librdkafka, true)] {
+        let mut world = World::new(&[1], &[]);
+        let properties = format!("{EARLIEST}group.protocol=consumer\nmax.poll.interval.ms=2000");
+        let client = world.consumer(library, "one", &properties);
+        world.run(11 * SECOND);
+        world.command(client, Command::Pause);
+        world.run(3 * SECOND);
+        assert_eq!(is_told_of_polls(&world, client), at_once, "{library:?}");
+        world.run(3 * SECOND);
+        assert!(is_told_of_polls(&world, client), "{library:?}");
+    }
+}
+
 #[test]
 fn an_application_that_does_not_poll_loses_its_partitions_and_gets_them_back_when_it_does() {
     for library in BOTH {
@@ -205,9 +225,9 @@ fn an_application_that_does_not_poll_loses_its_partitions_and_gets_them_back_whe
             world.command(client, Command::Pause);
             world.run(299 * SECOND);
             assert!(!world.seen(client).any(|it| *it == Event::PollIntervalExceeded));
-            world.run(2 * SECOND);
-            let told = world.seen(client).any(|it| *it == Event::PollIntervalExceeded);
-            assert!(told, "{library:?} {protocol}");
+            // At the next heartbeat at the latest.
+            world.run(6 * SECOND);
+            assert!(is_told_of_polls(&world, client), "{library:?} {protocol}");
             world.send(producer, "orders");
             world.command(client, Command::Resume);
             world.run(10 * SECOND);

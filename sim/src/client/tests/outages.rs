@@ -150,6 +150,32 @@ fn a_full_buffer_blocks_java_and_fails_librdkafka_at_once() {
     assert!(world.seen(java).any(|it| *it == full(3)), "{}", world.story(java));
 }
 
+/// Real librdkafka never blocks: what has no partition yet waits inside, and counts to its limits.
+#[test]
+fn librdkafka_takes_records_before_it_knows_their_topic_where_java_blocks() {
+    for (library, limit, blocks) in
+        [(Library::Java, "", true), (Library::Librdkafka, "queue.buffering.max.messages=2", false)]
+    {
+        let mut world = World::new(&[1], &[]);
+        world.route_all(|_| Route::Silent);
+        let client = world.producer(library, "app", limit);
+        world.send(client, "orders");
+        assert_eq!(world.is_blocked(client), blocks, "{library:?}");
+        if !blocks {
+            world.send(client, "orders");
+            world.send(client, "orders");
+            let full = Event::Failed { number: 2, reason: FailureReason::BufferFull };
+            assert!(world.seen(client).any(|it| *it == full), "{}", world.story(client));
+        }
+        world.route_all(|_| Route::To(0, 1));
+        world.run(60 * SECOND);
+        let written = |it: &&Event| matches!(it, Event::Acknowledged { .. });
+        let expected = if blocks { 1 } else { 2 };
+        assert_eq!(world.seen(client).filter(written).count(), expected, "{library:?}");
+        assert!(!world.is_blocked(client));
+    }
+}
+
 #[test]
 fn a_topic_that_is_not_there_fails_records_after_the_time_that_each_library_gives_it() {
     let settings = [("auto.create.topics.enable", "false")];

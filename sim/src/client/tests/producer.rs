@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use kafka_protocol::messages::ApiKey;
+
 use super::{
     super::{Command, Event, FailureReason, Library},
     world::{Route, World},
@@ -96,4 +98,21 @@ fn records_survive_an_outage_just_below_the_delivery_timeout_and_not_one_just_ab
     assert_eq!(outage(Library::Java, 121), (1, lost.clone()));
     assert_eq!(outage(Library::Librdkafka, 280), (2, vec![]));
     assert_eq!(outage(Library::Librdkafka, 301), (1, lost));
+}
+
+/// Measured on kafka-clients 4.1.1: what counts is what a record takes behind the others, not what it might take.
+#[test]
+fn a_batch_of_java_takes_what_fits() {
+    let mut world = World::new(&[1], &[]);
+    let client = world.producer(Library::Java, "app", "batch.size=1000\nlinger.ms=60000");
+    // 61 bytes of the batch, and 109 of each record.
+    for _ in 0..8 {
+        world.send(client, "orders");
+        world.run(SECOND);
+    }
+    assert_eq!(world.requests(client, ApiKey::Produce), 0);
+    world.send(client, "orders");
+    world.run(SECOND);
+    assert_eq!(world.requests(client, ApiKey::Produce), 1);
+    assert_eq!(acknowledged(&world, client).len(), 8);
 }

@@ -306,6 +306,14 @@ impl World {
         self.command(client, Command::Send(send));
     }
 
+    /// Whether a producer's application can hand nothing over at this moment.
+    pub(super) fn is_blocked(&self, client: usize) -> bool {
+        match &self.clients[client] {
+            Machine::Producer(producer) => producer.is_blocked(),
+            Machine::Consumer(_) => false,
+        }
+    }
+
     /// Lets all addresses lead to one place: brokers of a cluster by their port, or to nobody.
     pub(super) fn route_all(&mut self, route: impl Fn(u16) -> Route) {
         for ((_, port), place) in &mut self.routes {

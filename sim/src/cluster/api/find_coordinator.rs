@@ -25,8 +25,20 @@ fn coordinated(key_type: i8) -> Option<Coordinated> {
 
 /// Share groups' state, which is not served.
 const SHARE: i8 = 2;
+/// Characters of a topic's id, in base 64.
+const TOPIC_ID_CHARS: usize = 22;
+/// From which version on it may be asked for.
+const SHARE_FROM: i16 = 6;
 /// From which version on several keys are asked for at once.
 const BATCHED: i16 = 4;
+
+/// Group, topic id and partition, as share groups' coordinators are looked for.
+fn is_share_key(key: &str) -> bool {
+    let mut parts = key.rsplitn(3, ':');
+    let partition = parts.next().is_some_and(|part| part.parse::<i32>().is_ok());
+    let topic = parts.next().is_some_and(|id| id.len() == TOPIC_ID_CHARS);
+    partition && topic && parts.next().is_some_and(|group| !group.is_empty())
+}
 
 impl Cluster {
     pub(super) fn find_coordinator(
@@ -38,7 +50,7 @@ impl Cluster {
         if context.version() >= BATCHED {
             let keys = request.coordinator_keys.into_iter();
             let coordinators = keys.map(|key| {
-                let found = self.find(key_type, key);
+                let found = self.find(context.version(), key_type, key);
                 // Of kinds that it knows, Kafka leaves the error to its code.
                 if key_type == SHARE || coordinated(key_type).is_some() {
                     found.with_error_message(Some(StrBytes::default()))
@@ -49,7 +61,7 @@ impl Cluster {
             let coordinators = coordinators.collect();
             return Reply::Now(FindCoordinatorResponse::default().with_coordinators(coordinators));
         }
-        let found = self.find(key_type, request.key);
+        let found = self.find(context.version(), key_type, request.key);
         let mut response = FindCoordinatorResponse::default()
             .with_error_code(found.error_code)
             .with_node_id(found.node_id)
@@ -64,7 +76,7 @@ impl Cluster {
         Reply::Now(response)
     }
 
-    fn find(&mut self, key_type: i8, key: StrBytes) -> Coordinator {
+    fn find(&mut self, version: i16, key_type: i8, key: StrBytes) -> Coordinator {
         let failed = |error: ResponseError, message| {
             Coordinator::default()
                 .with_node_id(BrokerId(-1))
@@ -87,6 +99,8 @@ impl Cluster {
                         .with_port(i32::from(broker.port))
                 },
             )
+        } else if key_type == SHARE && version >= SHARE_FROM && is_share_key(&key) {
+            failed(ResponseError::CoordinatorNotAvailable, "The coordinator is not available.")
         } else {
             let message = "This most likely occurs because of a request being malformed by the client \
                            library or the message was sent to an incompatible broker. See the broker logs \

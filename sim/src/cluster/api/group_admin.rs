@@ -1,5 +1,7 @@
 //! ListGroups, DescribeGroups, DeleteGroups.
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::{
     ResponseError,
     messages::{
@@ -98,7 +100,10 @@ impl Cluster {
         context: &Context,
         request: DeleteGroupsRequest,
     ) -> Reply<DeleteGroupsResponse> {
-        let results = request.groups_names.into_iter().map(|id| {
+        let mut named = BTreeSet::new();
+        let groups = request.groups_names.into_iter().filter(|id| named.insert(id.clone()));
+        let groups: Vec<_> = groups.collect();
+        let results = groups.into_iter().map(|id| {
             let result = self.delete_group(context, &id);
             DeletableGroupResult::default()
                 .with_error_code(result.err().map_or(0, |error| error.code()))

@@ -27,6 +27,8 @@ use super::{
 pub(super) const TOPIC_OPERATIONS: i32 = 0x0df8;
 /// The same with the cluster.
 pub(super) const CLUSTER_OPERATIONS: i32 = 0x1fa0;
+/// From which version on an answer has an error of its own.
+const SAYS_ERROR: i16 = 13;
 /// Nobody has asked what the client may do.
 const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
 
@@ -231,6 +233,8 @@ fn refuse(version: i16, request: &MetadataRequest) -> Option<MetadataResponse> {
             .with_name(Some(topic.name.clone().unwrap_or_default()))
             .with_topic_id(topic.topic_id)
     });
-    let response = MetadataResponse::default().with_topics(topics.collect());
+    let response = MetadataResponse::default()
+        .with_topics(topics.collect())
+        .with_error_code(if version >= SAYS_ERROR { error.code() } else { 0 });
     Some(response.with_cluster_id(None).with_controller_id(BrokerId(-1)))
 }

@@ -45,6 +45,25 @@ const HIGH_WATERMARK: i64 = -1;
 
 const NOT_FOUND: Found = Found { offset: -1, timestamp: -1, leader_epoch: -1 };
 
+/// `read_uncommitted` and `read_committed`.
+const ISOLATION_LEVELS: [i8; 2] = [0, 1];
+
+/// The answer for a partition.
+fn tell(
+    version: i16,
+    index: i32,
+    found: Result<Found, ResponseError>,
+) -> ListOffsetsPartitionResponse {
+    let answer = ListOffsetsPartitionResponse::default().with_partition_index(index);
+    match found {
+        Ok(found) => answer
+            .with_offset(found.offset)
+            .with_timestamp(found.timestamp)
+            .with_leader_epoch(if version >= 4 { found.leader_epoch } else { -1 }),
+        Err(error) => answer.with_error_code(error.code()),
+    }
+}
+
 impl Cluster {
     pub(super) fn list_offsets(
         &mut self,
@@ -61,32 +80,33 @@ impl Cluster {
                 }
             }
         }
-        let topics = request.topics.iter().map(|topic| {
-            let partitions = topic.partitions.iter().map(|wanted| {
-                let found = if twice.contains(&(&topic.name, wanted.partition_index)) {
+        let mut topics: Vec<ListOffsetsTopicResponse> = Vec::new();
+        let mut answered = BTreeSet::new();
+        for topic in &request.topics {
+            for wanted in &topic.partitions {
+                let key = (&topic.name, wanted.partition_index);
+                // What is asked for twice is refused once.
+                if !answered.insert(key) {
+                    continue;
+                }
+                let found = if !ISOLATION_LEVELS.contains(&request.isolation_level) {
+                    Err(ResponseError::UnknownServerError)
+                } else if twice.contains(&key) {
                     Err(ResponseError::InvalidRequest)
                 } else {
                     self.list_offset(context, &request, &topic.name, wanted)
                 };
-                let answer = ListOffsetsPartitionResponse::default()
-                    .with_partition_index(wanted.partition_index);
-                match found {
-                    Ok(found) => answer
-                        .with_offset(found.offset)
-                        .with_timestamp(found.timestamp)
-                        .with_leader_epoch(match context.version() {
-                            4.. => found.leader_epoch,
-                            _ => -1,
-                        }),
-                    Err(error) => answer.with_error_code(error.code()),
+                let answer = tell(context.version(), wanted.partition_index, found);
+                match topics.iter_mut().find(|told| told.name == topic.name) {
+                    Some(told) => told.partitions.push(answer),
+                    None => topics.push(
+                        ListOffsetsTopicResponse::default()
+                            .with_name(topic.name.clone())
+                            .with_partitions(vec![answer]),
+                    ),
                 }
-            });
-            let partitions = partitions.collect();
-            ListOffsetsTopicResponse::default()
-                .with_name(topic.name.clone())
-                .with_partitions(partitions)
-        });
-        let topics = topics.collect();
+            }
+        }
         Reply::Now(ListOffsetsResponse::default().with_topics(topics))
     }
 

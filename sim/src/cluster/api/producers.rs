@@ -6,9 +6,13 @@ use kafka_protocol::{
         DescribeProducersRequest, DescribeProducersResponse, TopicName,
         describe_producers_response::{PartitionResponse, ProducerState, TopicResponse},
     },
+    protocol::StrBytes,
 };
 
 use super::{super::Cluster, Context, Reply};
+
+/// Said of topics, not of single partitions, that there are not.
+const NO_TOPIC: &str = "This server does not host this topic-partition.";
 
 impl Cluster {
     pub(super) fn describe_producers(
@@ -21,6 +25,9 @@ impl Cluster {
                 let response = PartitionResponse::default().with_partition_index(index);
                 match self.producers_of(context, &topic.name, index) {
                     Ok(producers) => response.with_active_producers(producers),
+                    Err(error) if self.topics.get(&topic.name).is_none() => response
+                        .with_error_code(error.code())
+                        .with_error_message(Some(StrBytes::from_static_str(NO_TOPIC))),
                     Err(error) => response.with_error_code(error.code()),
                 }
             });

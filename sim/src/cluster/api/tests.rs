@@ -1,6 +1,7 @@
 //! Requests and answers of the administrative APIs, as transcripts and at random.
 
 mod admin;
+mod oddities;
 mod random;
 mod story;
 

@@ -7,7 +7,7 @@ use kafka_protocol::{messages::TopicName, protocol::StrBytes};
 use super::{Application, producing::properties};
 use crate::{
     client::{
-        Command, Consumer, ConsumerSettings, Event, Input, Output, ResetCause, Role,
+        Command, Consumer, ConsumerSettings, Event, Input, Library, Output, ResetCause, Role,
         TopicPartition, record::Numbered,
     },
     cluster::Time,
@@ -22,6 +22,7 @@ pub(in super::super) struct Consuming {
     /// As the scenario calls it, without a number.
     kind: String,
     group: Arc<str>,
+    library: Library,
     consumer: Consumer,
     shared: Shared,
     /// What it has been given and not given back.
@@ -48,6 +49,7 @@ impl Consuming {
             name: shared.recorder.name(name),
             kind: spec.name.clone(),
             group,
+            library: spec.library,
             consumer: Consumer::new(name, seed, settings, topics),
             shared,
             assigned: BTreeSet::new(),
@@ -129,6 +131,10 @@ impl Application for Consuming {
             }
             Event::Fatal { error } => {
                 self.record(What::Fatal { reason: format!("{error:?}").into() });
+            }
+            // librdkafka's application gets it out of a poll, Java's does not.
+            Event::PollIntervalExceeded if self.library == Library::Librdkafka => {
+                self.record(What::Error { reason: "_MAX_POLL_EXCEEDED".into() });
             }
             Event::Error { .. } | Event::NoPosition { .. } => {
                 self.record(What::Error { reason: format!("{event:?}").into() });

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use kafka_protocol::ResponseError;
 use rdkafka::{
     ClientContext, Message as _, TopicPartitionList,
     config::RDKafkaLogLevel,
@@ -198,22 +199,18 @@ pub(super) fn code_name(code: RDKafkaErrorCode) -> String {
         Code::PollExceeded => "_MAX_POLL_EXCEEDED",
         Code::Fenced => "_FENCED",
         Code::AutoOffsetReset => "_AUTO_OFFSET_RESET",
-        // Those of brokers have Kafka's names.
-        other => return screaming(&format!("{other:?}")),
+        other => return broker_code_name(other),
     };
     name.to_owned()
 }
 
-/// `NotLeaderOrFollower` as `NOT_LEADER_OR_FOLLOWER`.
-fn screaming(name: &str) -> String {
-    let mut text = String::new();
-    for letter in name.chars() {
-        if letter.is_uppercase() && !text.is_empty() {
-            text.push('_');
-        }
-        text.push(letter.to_ascii_uppercase());
+/// The errors of brokers by the names that the models use, and what is neither.
+fn broker_code_name(code: RDKafkaErrorCode) -> String {
+    let number = i16::try_from(code as i32).ok().filter(|number| *number >= -1);
+    match number.and_then(ResponseError::try_from_code) {
+        Some(error) => format!("{error:?}"),
+        None => format!("{code:?}"),
     }
-    text
 }
 
 /// A position that librdkafka chooses anew.

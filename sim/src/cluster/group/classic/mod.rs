@@ -223,7 +223,7 @@ impl ClassicGroup {
         self.subscribed.as_ref().is_some_and(|topics| topics.contains(topic))
     }
 
-    /// Members; what they have agreed on is shown only while the group is stable.
+    /// Members; what they have agreed on is shown only while the group is stable, their parts until they get others.
     pub(in crate::cluster) fn describe(&self) -> impl Iterator<Item = Described<'_>> {
         let protocol = self.stable_protocol();
         self.members.iter().map(move |(id, member)| Described {
@@ -232,7 +232,7 @@ impl ClassicGroup {
             client_id: &member.client_id,
             client_host: &member.client_host,
             metadata: member.metadata(protocol),
-            assignment: protocol.map_or_else(Bytes::new, |_| member.assignment.clone()),
+            assignment: member.assignment.clone(),
         })
     }
 

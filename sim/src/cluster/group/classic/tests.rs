@@ -240,6 +240,18 @@ fn leader_assigns_and_everybody_gets_its_part() {
 }
 
 #[test]
+fn parts_are_shown_until_there_are_others() {
+    let mut story = Story::new();
+    story.join("");
+    story.pass(3_000);
+    story.sync("new-1", 1, &[("new-1", "a")]);
+    story.join("");
+    assert_eq!(story.group.state(), "PreparingRebalance");
+    let shown: Vec<_> = story.group.describe().map(|member| member.assignment).collect();
+    assert_eq!(shown, ["a", ""]);
+}
+
+#[test]
 fn newcomer_makes_everybody_join_again_and_the_leader_stays() {
     let mut story = Story::stable(2);
     let third = story.join("");
