@@ -328,6 +328,12 @@ impl Cluster {
         found.ok_or_else(|| format!("cluster {} has no node {node}", self.plan.name).into())
     }
 
+    /// What a broker has logged, line by line. Blocks.
+    pub fn log(&self, node: i32) -> Result<Vec<String>> {
+        let text = machine::docker(&["logs", self.broker(node)?.container.id()])?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
     /// Ends a broker at once, as a power cut does.
     pub fn kill(&self, node: i32) -> Result<()> {
         machine::docker(&["kill", self.broker(node)?.container.id()])?;

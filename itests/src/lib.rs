@@ -19,7 +19,8 @@
 //! | [`process`] | child processes whose output is kept |
 //!
 //! Everything listens on loopback: brokers on 127.11.0.0/16 and 127.12.0.0/16, gateways on 127.21.0.0/16, taps on
-//! 127.22.0.0/16, fake clusters on 127.64.0.0/10; the third byte is the [slot](machine::slot). An upstream
+//! 127.22.0.0/16, fake clusters on 127.64.0.0/10, plays on 127.23.0.0/16, 127.24.0.0/16 and from 127.31.0.0/16 on; the
+//! third byte is the [slot](machine::slot). An upstream
 //! address is thereby a string that nothing else contains. All ports lie outside 32768–60999, from which the kernel takes
 //! ports for outgoing connections.
 

@@ -236,6 +236,29 @@ fn kernel_gives_up_on_what_is_not_acknowledged() {
     });
 }
 
+/// What a program has sent into a long hole and left behind is not delivered afterwards: its kernel has given up.
+#[test]
+fn kernel_gives_up_for_a_program_that_has_closed() {
+    fake_test(async {
+        let endurance = Endurance { unacknowledged: ms(500), silent: ms(60_000) };
+        let link = Link::new(NO_LATENCY).with_endurance(Some(endurance), None);
+        let listener = TcpListener::bind(address()?).await?;
+        let backend = Backend::new(&link, listener.local_addr()?);
+        let front = Front::listen(address()?, vec![backend], None)?;
+        let mut stream = TcpStream::connect(front.address()).await?;
+        let (mut other, _) = listener.accept().await?;
+        link.hold_both();
+        say(&mut stream, "too late").await?;
+        drop(stream);
+        sleep(ms(900)).await;
+        link.release();
+        let mut byte = [0];
+        let heard = timeout(Duration::from_secs(5), other.read(&mut byte)).await?;
+        assert_eq!(heard.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+        Ok(())
+    });
+}
+
 #[test]
 fn resets_and_refusals_are_heard_at_once() {
     fake_test(async {

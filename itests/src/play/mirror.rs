@@ -91,6 +91,17 @@ impl Plan {
         ] {
             let _ = writeln!(text, "{from}->{to}.{name}={value}");
         }
+        for end in [from, to] {
+            // Two clusters that are new give their clients the same producer ids; this one must not use any of them up.
+            let _ = writeln!(text, "{end}.producer.enable.idempotence=false");
+        }
+        for (name, value) in [
+            // The only worker is lost for nobody: on a loaded machine it may be late, and what it does is given back at once.
+            ("scheduled.rebalance.max.delay.ms", "0"),
+            ("session.timeout.ms", "60000"),
+        ] {
+            let _ = writeln!(text, "{to}.{name}={value}");
+        }
         for interval in ["emit.checkpoints", "sync.group.offsets"] {
             let _ = writeln!(text, "{interval}.interval.seconds={seconds}");
         }

@@ -322,7 +322,12 @@ impl Operator {
                 return Ok(());
             }
             if waited > at_most {
-                return Err(format!("waited {at_most:?} in vain: {}", condition_label(what)).into());
+                let why = match what {
+                    Condition::CaughtUp => self.world.why_not_caught_up().await,
+                    _ => String::new(),
+                };
+                let label = condition_label(what);
+                return Err(format!("waited {at_most:?} in vain: {label}{why}").into());
             }
             sleep(LOOK_EVERY).await;
         }

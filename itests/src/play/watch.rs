@@ -1,6 +1,10 @@
 //! What somebody who stands beside a play sees: routes, logs of the gateway, growth of the clusters' logs.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::Value;
 use switchyard_sim::{
@@ -136,6 +140,31 @@ impl World {
         }
     }
 
+    /// Takes down what only the brokers' logs tell: that silent members were thrown out.
+    pub(super) async fn read_brokers_logs(self: &Arc<Self>) {
+        let own = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || {
+            // MirrorMaker's own groups are no part of the scenario.
+            let consumers = own.scenario.consumers.iter();
+            let groups: BTreeSet<_> = consumers.map(|it| &*it.settings["group.id"]).collect();
+            for (name, cluster) in &own.clusters {
+                for &node in &cluster.plan().nodes {
+                    // A broker whose log cannot be had tells nothing.
+                    for line in cluster.log(node).unwrap_or_default() {
+                        if let Some((at, group)) = expired(&own.recorder, &line)
+                            && groups.contains(&*group)
+                        {
+                            let what = What::MemberExpired { group: group.into() };
+                            own.recorder.record_at(at, name, what);
+                        }
+                    }
+                }
+            }
+        });
+        // A panic in there is told by the runtime.
+        drop(read.await);
+    }
+
     /// Samples what the instances say of their routes whenever it has changed, and their logs, for ever.
     pub(super) async fn watch_routes(self: Arc<Self>) {
         let mut last: BTreeMap<(String, String), What> = BTreeMap::new();
@@ -220,9 +249,69 @@ pub(super) fn log_line(recorder: &Recorder, who: &str, line: &str) {
     recorder.record_at(at, who, What::Log { level: level.into(), text: text.into() });
 }
 
+/// The group whose coordinator has thrown a silent member out, and when, of a line of a broker's log.
+fn expired(recorder: &Recorder, line: &str) -> Option<(Duration, String)> {
+    // `[2026-11-26 13:32:20,543] INFO [GroupCoordinator …] Member … in group billing has failed, …`
+    let (at, rest) = line.strip_prefix('[')?.split_once("] INFO [GroupCoordinator ")?;
+    let group = match rest.split_once(" has failed, removing it from the group") {
+        Some((before, _)) => before.rsplit_once(" in group ")?.1,
+        None => {
+            let (before, _) = rest.split_once("the member session expired")?;
+            before.split_once("[GroupId ")?.1.split_once(']')?.0
+        }
+    };
+    let at = format!("{}Z", at.replace(' ', "T").replace(',', "."));
+    Some((since_start(recorder, &at)?, group.to_owned()))
+}
+
 /// When a line was written, given its timestamp; `None`: before the start, or no timestamp.
 fn since_start(recorder: &Recorder, timestamp: &str) -> Option<Duration> {
     let at: jiff::Timestamp = timestamp.parse().ok()?;
     let unix = Duration::from_micros(u64::try_from(at.as_microsecond()).ok()?);
     unix.checked_sub(recorder.start_unix())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expired_members_are_found_in_logs_of_both_protocols() {
+        let recorder = Recorder::default();
+        let of = |line: &str| expired(&recorder, line).map(|(_, group)| group);
+        let classic = "[2999-11-26 13:32:20,543] INFO [GroupCoordinator id=1 topic=__consumer_offsets partition=4] \
+                       Member b-1-cf07 in group billing has failed, removing it from the group. (o.a.k.X)";
+        assert_eq!(of(classic).as_deref(), Some("billing"));
+        let modern = "[2999-11-26 13:32:20,543] INFO [GroupCoordinator id=1 topic=__consumer_offsets partition=4] \
+                      [GroupId audit] Member b-1-cf07 fenced from the group because the member session expired.";
+        assert_eq!(of(modern).as_deref(), Some("audit"));
+        assert_eq!(
+            of("[2999-11-26 13:32:20,543] INFO [GroupCoordinator id=1] Stabilized group x"),
+            None
+        );
+    }
+
+    #[test]
+    fn log_lines_keep_causes_and_warnings() {
+        let recorder = Recorder::default();
+        for line in [
+            r#"{"timestamp":"2999-01-01T00:00:00Z","level":"INFO","message":"session ended","cause":"repointed"}"#,
+            r#"{"timestamp":"2999-01-01T00:00:00Z","level":"WARN","message":"late","target":"x","route":"sales"}"#,
+            r#"{"timestamp":"2999-01-01T00:00:00Z","level":"INFO","message":"of no concern"}"#,
+            "thread panicked",
+        ] {
+            log_line(&recorder, "gateway-1", line);
+        }
+        let entries = recorder.entries_in_order();
+        let mut seen: Vec<_> = entries.into_iter().map(|entry| entry.what).collect();
+        seen.sort_by_key(|what| format!("{what:?}"));
+        assert_eq!(
+            seen,
+            [
+                What::Log { level: "error".into(), text: "thread panicked".into() },
+                What::Log { level: "warn".into(), text: "late route=\"sales\"".into() },
+                What::SessionClosed { cause: "repointed".into() },
+            ]
+        );
+    }
 }

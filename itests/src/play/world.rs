@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -191,6 +191,14 @@ impl World {
         flow.await.map_err(|error| format!("{error}; {}", self.mirror.log()).into())
     }
 
+    /// What is known of a mirror that does not catch up, for an error message.
+    pub(super) async fn why_not_caught_up(&self) -> String {
+        match self.round().await {
+            Some(lag) => format!("; {lag} records are missing; {}", self.mirror.log()),
+            None => "; it was cut off before".to_owned(),
+        }
+    }
+
     /// Waits until the mirror has everything, then stops it.
     pub(super) async fn promote(&self) -> Result<()> {
         let (from, to) = self.mirror.way().ok_or("the mirror was cut off before")?;
@@ -242,7 +250,8 @@ impl World {
     }
 
     /// Everything that was seen, once nothing happens any more; and a remark where logs could not be read to their ends.
-    pub(super) async fn history(&self) -> (History, Option<String>) {
+    pub(super) async fn history(self: &Arc<Self>) -> (History, Option<String>) {
+        self.read_brokers_logs().await;
         let whole = self.read_to_the_end().await;
         let logs = self.logs.lock().await.stored();
         let remark = (!whole).then(|| "not every partition could be read in the end".to_owned());

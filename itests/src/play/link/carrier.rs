@@ -194,12 +194,12 @@ impl<'a> Pump<'a> {
     }
 
     fn gives_up_at(&self, state: &super::State) -> Option<Instant> {
-        // A sender that has ended waits for nothing.
-        let endurance =
-            state.endurance[self.direction as usize].filter(|_| self.ended.is_none())?;
+        let endurance = state.endurance[self.direction as usize]?;
+        // A kernel goes on sending for a program that has closed, and gives up as soon.
         let unacknowledged =
             self.unacknowledged_since.map(|since| since + endurance.unacknowledged);
         let silent = state.held_since().map(|since| since + endurance.silent);
+        let silent = silent.filter(|_| self.ended.is_none());
         unacknowledged.into_iter().chain(silent).min()
     }
 
