@@ -7,11 +7,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
+    ops::RangeInclusive,
     path::PathBuf,
-    sync::OnceLock,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+use kafka_protocol::messages::ApiVersionsRequest;
 use switchyard::wire::{
     api::{self, ClientView},
     api_versions::API_VERSIONS,
@@ -31,6 +33,7 @@ use switchyard_itests::{
     gateway::{Config, Gateway},
     itest_within, java,
     version::Version,
+    wire,
     world::create_topic,
 };
 use tokio::{
@@ -55,7 +58,7 @@ const SETTINGS: [(&str, &str); 4] = [
 const AT_ONCE: usize = 4;
 
 /// The address that a gateway shows, and the broker's in its place.
-static BEHIND: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+static BEHIND: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
 
 static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
 
@@ -135,8 +138,9 @@ fn plain(answer: &mut Value, through: bool) {
         }
         let mut address = format!("{name}:{number}");
         if through {
-            let behind = BEHIND.get().and_then(|behind| behind.get(&address)).cloned();
-            address = behind.unwrap_or_else(|| format!("not the gateway's: {address}"));
+            let behind = BEHIND.lock().unwrap_or_else(PoisonError::into_inner);
+            let unknown = || format!("not the gateway's: {address}");
+            address = behind.get(&address).cloned().unwrap_or_else(unknown);
         }
         fields[host].1 = Value::Bytes(address.into_bytes());
         fields[port].1 = Value::Null;
@@ -194,6 +198,7 @@ fn with_versions_of_gateway(view: ClientView, ask: &Ask, answer: &mut Value) {
     });
 }
 
+#[derive(Clone, Copy)]
 struct Case {
     view: ClientView,
     name: &'static str,
@@ -241,17 +246,37 @@ struct Outcome {
     unused: BTreeSet<(&'static str, &'static str)>,
 }
 
+impl Case {
+    /// A gateway that shows the cluster under this view.
+    async fn gateway(&self, cluster: &Cluster) -> Result<Gateway> {
+        let gateway = Gateway::start(Config::new(self.name, &[cluster])).await?;
+        let mut behind = BEHIND.lock().unwrap_or_else(PoisonError::into_inner);
+        for node in NODES {
+            behind.insert(gateway.node(u16::try_from(node)?), cluster.address(node));
+        }
+        Ok(gateway)
+    }
+
+    /// The cluster beside itself behind the gateway.
+    async fn bench(&self, cluster: &Cluster, gateway: &Gateway) -> Result<Bench> {
+        let direct = NODES.map(|node| (node, cluster.address(node)));
+        let through =
+            NODES.map(|node| (node, gateway.node(u16::try_from(node).unwrap_or_default())));
+        let [letter, letter_through] = self.letters;
+        let mut kafka = Target::new("Kafka", letter, direct.clone());
+        kafka.lie = Some(self.direct);
+        let mut gateway = Target::new(self.name, letter_through, through);
+        gateway.lie = Some(self.through);
+        gateway.aside = Some(direct.into());
+        let bench = Bench::new(vec![kafka, gateway], Allowances::of(self.allowed));
+        bench.warm_up().await?;
+        Ok(bench)
+    }
+}
+
 /// Plays the corpus under one view.
 async fn play(case: &Case, cluster: &Cluster, gateway: &Gateway) -> Result<Outcome> {
-    let direct = NODES.map(|node| (node, cluster.address(node)));
-    let through = NODES.map(|node| (node, gateway.node(u16::try_from(node).unwrap_or_default())));
-    let [letter, letter_through] = case.letters;
-    let mut kafka = Target::new("Kafka", letter, direct.clone());
-    kafka.lie = Some(case.direct);
-    let mut gateway = Target::new(case.name, letter_through, through);
-    gateway.lie = Some(case.through);
-    gateway.aside = Some(direct.into());
-    let bench = Bench::new(vec![kafka, gateway], Allowances::of(case.allowed));
+    let bench = case.bench(cluster, gateway).await?;
     let rounds: Vec<_> = corpus(case.view)?
         .into_iter()
         .filter(|sequence| !sequence.steps.is_empty())
@@ -273,14 +298,35 @@ async fn play(case: &Case, cluster: &Cluster, gateway: &Gateway) -> Result<Outco
         return Err(broken.into());
     }
     let mut report = found.concat();
-    let exercised = bench.exercised();
-    for (key, version) in forwarded(case.view).difference(&exercised) {
-        let name = api::name(*key).unwrap_or("unknown");
-        writeln!(report, "{}: nobody asks {name} v{version}", case.name)?;
+    let (exercised, answered) = (bench.exercised(), bench.answered());
+    let offered = offered(&cluster.address(1)).await?;
+    for (key, version) in forwarded(case.view) {
+        let name = api::name(key).unwrap_or("unknown");
+        if !exercised.contains(&(key, version)) {
+            writeln!(report, "{}: nobody asks {name} v{version}", case.name)?;
+        } else if offered.get(&key).is_some_and(|offered| offered.contains(&version))
+            && !answered.contains(&(key, version))
+        {
+            // Two closed connections are equal, too.
+            writeln!(report, "{}: {name} v{version} is offered and never answered", case.name)?;
+        }
     }
     let unused = bench.allowances().unused().map(|entry| (entry.api, entry.path)).collect();
-    eprintln!("{}: {} sequences, {} versions of APIs", case.name, rounds.len(), exercised.len());
+    eprintln!(
+        "{}: {} sequences, {} versions of APIs, of which {} are answered",
+        case.name,
+        rounds.len(),
+        exercised.len(),
+        answered.len()
+    );
     Ok(Outcome { report, unused })
+}
+
+/// Versions that a broker offers, by API key.
+async fn offered(address: &str) -> Result<BTreeMap<i16, RangeInclusive<i16>>> {
+    let answer =
+        wire::Connection::open(address).await?.ask(&ApiVersionsRequest::default(), 0).await?;
+    Ok(answer.api_keys.iter().map(|api| (api.api_key, api.min_version..=api.max_version)).collect())
 }
 
 /// Key and version of every request that the gateway forwards under a view.
@@ -300,21 +346,12 @@ fn gateway_answers_as_kafka_does_but_for_what_its_views_change() {
     itest_within(Duration::from_mins(8), async {
         let start_time = Instant::now();
         let cluster = cluster().await?;
-        let mut gateways = Vec::new();
-        let mut behind = BTreeMap::new();
-        for case in &CASES {
-            let gateway = Gateway::start(Config::new(case.name, &[cluster])).await?;
-            for node in NODES {
-                behind.insert(gateway.node(u16::try_from(node)?), cluster.address(node));
-            }
-            gateways.push(gateway);
-        }
-        BEHIND.set(behind).map_err(|_| "set before")?;
         eprintln!("ready after {:?}", start_time.elapsed());
         let mut report = String::new();
         let mut unused = Vec::new();
-        for (case, gateway) in CASES.iter().zip(&gateways) {
-            let outcome = play(case, cluster, gateway).await?;
+        for case in &CASES {
+            let gateway = case.gateway(cluster).await?;
+            let outcome = play(case, cluster, &gateway).await?;
             report += &outcome.report;
             unused.push(outcome.unused);
         }
@@ -340,6 +377,56 @@ fn gateway_answers_as_kafka_does_but_for_what_its_views_change() {
 /// The answer to a version of ApiVersions that is too new, in version 0: length, correlation id, error, and the versions of
 /// ApiVersions itself.
 const TOO_NEW: [u8; 20] = [0, 0, 0, 16, 0, 0, 0, 7, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4];
+
+/// A comparison that finds nothing proves nothing: each of these would be a fault of a gateway.
+const FAULTS: [(&str, &str, Lie); 4] = [
+    ("What is offered", "a version too many", |ask, answer| {
+        change(ask, "ApiVersions", "MaxVersion", answer, |version| version + 1);
+        plain(answer, true);
+    }),
+    ("The cluster described", "the port of another node", |ask, answer| {
+        change(ask, "DescribeCluster", "Port", answer, |port| port - 1);
+        plain(answer, true);
+    }),
+    ("The life of a topic", "another error", |ask, answer| {
+        change(ask, "DeleteTopics", "ErrorCode", answer, |_| -1);
+        plain(answer, true);
+    }),
+    ("A fetch session", "an offset of its own", |ask, answer| {
+        change(ask, "Fetch", "HighWatermark", answer, |offset| offset + 1);
+        plain(answer, true);
+    }),
+];
+
+/// Changes every field of a name in the answers to one API.
+fn change(ask: &Ask, api: &str, field: &str, answer: &mut Value, to: fn(i64) -> i64) {
+    if ask.api.name == api {
+        answer.visit_mut("", &mut |name, value| match value {
+            Value::Int(number) if name == field => *number = to(*number),
+            _ => {}
+        });
+    }
+}
+
+#[test]
+fn gateway_that_changes_what_it_should_not_is_found() {
+    itest_within(Duration::from_mins(2), async {
+        let cluster = cluster().await?;
+        let [native, _] = CASES;
+        let gateway = native.gateway(cluster).await?;
+        for (name, fault, through) in FAULTS {
+            let bench = Case { through, ..native }.bench(cluster, &gateway).await?;
+            let sequences = corpus(native.view)?;
+            let sequence = sequences.iter().find(|sequence| sequence.name == name);
+            let sequence = sequence.ok_or("no such sequence")?.round(0);
+            assert!(!bench.play(&sequence, false).await?.is_empty(), "{fault} passes");
+            let bench = native.bench(cluster, &gateway).await?;
+            let found = bench.play(&sequence, true).await?;
+            assert!(found.is_empty(), "without {fault}: {}", found[0]);
+        }
+        Ok(())
+    });
+}
 
 /// A request of nothing but its header.
 fn bare(key: i16, version: i16) -> Vec<u8> {

@@ -66,6 +66,8 @@ pub struct Bench {
     cases: AtomicUsize,
     /// Key and version of every request that all targets have dealt with.
     exercised: Mutex<BTreeSet<(i16, i16)>>,
+    /// Those of them to which all targets have said something, instead of closing the connection.
+    answered: Mutex<BTreeSet<(i16, i16)>>,
 }
 
 /// Two targets that do not say the same.
@@ -119,6 +121,7 @@ impl Bench {
             now_ms,
             cases: AtomicUsize::new(0),
             exercised: Mutex::default(),
+            answered: Mutex::default(),
         }
     }
 
@@ -130,6 +133,11 @@ impl Bench {
     /// Key and version of every request so far.
     pub fn exercised(&self) -> BTreeSet<(i16, i16)> {
         self.exercised.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Key and version of every request that all targets have answered at least once.
+    pub fn answered(&self) -> BTreeSet<(i16, i16)> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Has every coordinator of every target at work, which the first request that needs one brings about.
@@ -288,6 +296,10 @@ impl Bench {
             let mut answer = canonical::answer(party, api, body, &answer);
             self.allowances.sort(api, &mut answer);
             canonical.push(answer);
+        }
+        if canonical.iter().all(|answer| matches!(answer, Value::Struct(_))) {
+            let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+            answered.insert((ask.api.key, version));
         }
         let (left, others) = canonical.split_first()?;
         others.iter().zip(1..).find_map(|(right, other)| {

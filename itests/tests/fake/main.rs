@@ -1,5 +1,5 @@
 //! Real clients against the fake cluster: kcat, librdkafka and the tools of Kafka's distribution. What passes here passes
-//! on real Kafka too, in the files beside this one.
+//! on real Kafka too, in `tests/kafka`.
 
 mod clients;
 mod differential;
