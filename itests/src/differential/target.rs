@@ -20,7 +20,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(12);
 /// How long an error that passes may last.
 const PASSING_TIME_MAX: Duration = Duration::from_secs(3);
 /// How long coordinators may take to come up.
-const WARM_UP_TIME_MAX: Duration = Duration::from_secs(60);
+const WARM_UP_TIME_MAX: Duration = Duration::from_mins(1);
 /// Names that together belong to every coordinator.
 const COORDINATED_NAMES: usize = 64;
 /// Between two tries.
