@@ -96,7 +96,9 @@ async fn random(bench: &Bench) -> Result<String> {
                     found.push((sequence.clone(), first));
                 }
             }
-            Err(error) => report.push_str(&format!("\n{error}; in\n{sequence}")),
+            Err(error) => {
+                report.extend(["\n", &error.to_string(), "; in\n", &sequence.to_string()]);
+            }
         })
         .await;
     for (sequence, disagreement) in found {
