@@ -129,12 +129,6 @@ pub const ALLOWED: &[Allowance] = &[
         "a broker names in its errors a topic of which no partition is asked for, as no client does",
     ),
     when(
-        "Fetch",
-        "Responses[].Partitions[]",
-        |_, difference| difference.left.is_none() && difference.path.contains(" #2]"),
-        "a broker reads a partition once that is named twice, as no client does",
-    ),
-    when(
         "DescribeTransactions",
         "TransactionStates[].Topics[].Partitions[]",
         |_, difference| difference.path.contains("[__consumer_offsets]"),

@@ -22,7 +22,7 @@ const PASSING_TIME_MAX: Duration = Duration::from_secs(3);
 /// The client that looks at things between the steps; those of steps have names.
 const ASIDE: &str = "";
 /// How long coordinators may take to come up.
-const WARM_UP_TIME_MAX: Duration = Duration::from_secs(60);
+const WARM_UP_TIME_MAX: Duration = Duration::from_mins(1);
 /// Names that together belong to every coordinator.
 const COORDINATED_NAMES: usize = 64;
 /// Between two tries.
