@@ -7,10 +7,7 @@ use std::{
 };
 
 use switchyard::config::suggest;
-use switchyard_sim::{
-    oracle::History,
-    scenario::{self, Scenario},
-};
+use switchyard_sim::scenario::{self, Scenario};
 
 use super::{Failure, OUT, say, stem, table, write_history};
 use crate::{

@@ -145,6 +145,7 @@ mod tests {
             remarks: Vec::new(),
             brokers: BTreeMap::new(),
             versions: BTreeMap::new(),
+            usages: Vec::new(),
             times: Vec::new(),
         })
     }

@@ -122,126 +122,127 @@ fn screaming(word: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Each line: what a model says, what the Java client says, what librdkafka says.
+    /// What a model says, what the Java client says, what librdkafka says, by their one name.
+    const WORDS: &[(&str, [&str; 3])] = &[
+        (
+            "NOT_LEADER_OR_FOLLOWER",
+            [
+                "NotLeaderOrFollower",
+                "NotLeaderOrFollowerException: For requests intended only for the leader, this error",
+                "NotLeaderOrFollower: Message production error",
+            ],
+        ),
+        (
+            "BROKER_NOT_AVAILABLE",
+            [
+                "BrokerNotAvailable",
+                "BrokerNotAvailableException: The broker is not available.",
+                "BrokerNotAvailable: Message production error",
+            ],
+        ),
+        (
+            "delivery timeout",
+            [
+                "TimeoutException: delivery.timeout.ms has passed since batch creation",
+                "TimeoutException: Expiring 9 record(s) for orders-1:8005 ms has passed since batch creation",
+                "_MSG_TIMED_OUT: Message production error",
+            ],
+        ),
+        (
+            "buffer full",
+            [
+                "TimeoutException: no memory for max.block.ms",
+                "BufferExhaustedException: Failed to allocate 1000 bytes within the configured max blocking time 1500 ms.",
+                "_QUEUE_FULL: Message production error",
+            ],
+        ),
+        (
+            "topic not in metadata",
+            [
+                "TopicNotPresent",
+                "TimeoutException: Topic orders not present in metadata after 3000 ms.; caused by UnknownTopicOrPartitionException: This server does not host this topic-partition.",
+                "_UNKNOWN_TOPIC: Message production error",
+            ],
+        ),
+        (
+            "INVALID_PRODUCER_EPOCH",
+            [
+                "InvalidProducerEpoch",
+                "InvalidProducerEpochException: Producer attempted to produce with an old epoch.",
+                "InvalidProducerEpoch: Message production error",
+            ],
+        ),
+        (
+            "INVALID_PRODUCER_ID_MAPPING",
+            [
+                "transaction: InvalidProducerIdMapping",
+                "transaction: KafkaException: Cannot execute transactional method because we are in an error state; caused by InvalidPidMappingException: The producer attempted to use a producer id",
+                "transaction: InvalidProducerIdMapping: Local",
+            ],
+        ),
+        (
+            "OUT_OF_ORDER_SEQUENCE_NUMBER",
+            [
+                "Fatal(OutOfOrderSequenceNumber)",
+                "OutOfOrderSequenceException: The broker received an out of order sequence number.",
+                "OutOfOrderSequenceNumber: ProduceRequest for orders [0]",
+            ],
+        ),
+        (
+            "REQUEST_TIMED_OUT",
+            [
+                "transaction: RequestTimedOut",
+                "transaction: KafkaException: The client hasn't received acknowledgment for some previously sent messages and can no longer retry them. It is safe to abort the transaction and continue.",
+                "_TIMED_OUT: Local",
+            ],
+        ),
+        (
+            "NETWORK_EXCEPTION",
+            [
+                "Disconnected",
+                "NetworkException: Disconnected from node 1",
+                "_TRANSPORT: Local: Broker transport failure",
+            ],
+        ),
+        (
+            "aborted",
+            [
+                "Aborted",
+                "TransactionAbortedException: Failing batch since transaction was aborted",
+                "_PURGE_QUEUE: Message production error",
+            ],
+        ),
+        (
+            "GROUP_ID_NOT_FOUND",
+            [
+                "GroupIdNotFound",
+                "GroupIdNotFoundException: Group billing not found.",
+                "GroupIdNotFound: Consumption error",
+            ],
+        ),
+        (
+            "no position",
+            [
+                "NoPosition { topic: TopicName(\"orders\"), partition: 0, cause: OutOfRange }",
+                "OffsetOutOfRangeException: Offsets out of range with no configured reset policy for partitions: {orders-0=5}",
+                "_AUTO_OFFSET_RESET: fetch failed",
+            ],
+        ),
+        (
+            "FENCED_INSTANCE_ID",
+            [
+                "Error { error: FencedInstanceId }",
+                "FencedInstanceIdException: The broker rejected this static consumer",
+                "FencedInstanceId: Consumption error",
+            ],
+        ),
+    ];
+
     #[test]
     fn the_same_error_has_one_name_in_the_words_of_everybody() {
-        let cases = [
-            (
-                "NOT_LEADER_OR_FOLLOWER",
-                [
-                    "NotLeaderOrFollower",
-                    "NotLeaderOrFollowerException: For requests intended only for the leader, this error",
-                    "NotLeaderOrFollower: Message production error",
-                ],
-            ),
-            (
-                "BROKER_NOT_AVAILABLE",
-                [
-                    "BrokerNotAvailable",
-                    "BrokerNotAvailableException: The broker is not available.",
-                    "BrokerNotAvailable: Message production error",
-                ],
-            ),
-            (
-                "delivery timeout",
-                [
-                    "TimeoutException: delivery.timeout.ms has passed since batch creation",
-                    "TimeoutException: Expiring 9 record(s) for orders-1:8005 ms has passed since batch creation",
-                    "_MSG_TIMED_OUT: Message production error",
-                ],
-            ),
-            (
-                "buffer full",
-                [
-                    "TimeoutException: no memory for max.block.ms",
-                    "BufferExhaustedException: Failed to allocate 1000 bytes within the configured max blocking time 1500 ms.",
-                    "_QUEUE_FULL: Message production error",
-                ],
-            ),
-            (
-                "topic not in metadata",
-                [
-                    "TopicNotPresent",
-                    "TimeoutException: Topic orders not present in metadata after 3000 ms.; caused by UnknownTopicOrPartitionException: This server does not host this topic-partition.",
-                    "_UNKNOWN_TOPIC: Message production error",
-                ],
-            ),
-            (
-                "INVALID_PRODUCER_EPOCH",
-                [
-                    "InvalidProducerEpoch",
-                    "InvalidProducerEpochException: Producer attempted to produce with an old epoch.",
-                    "InvalidProducerEpoch: Message production error",
-                ],
-            ),
-            (
-                "INVALID_PRODUCER_ID_MAPPING",
-                [
-                    "transaction: InvalidProducerIdMapping",
-                    "transaction: KafkaException: Cannot execute transactional method because we are in an error state; caused by InvalidPidMappingException: The producer attempted to use a producer id",
-                    "transaction: InvalidProducerIdMapping: Local",
-                ],
-            ),
-            (
-                "OUT_OF_ORDER_SEQUENCE_NUMBER",
-                [
-                    "Fatal(OutOfOrderSequenceNumber)",
-                    "OutOfOrderSequenceException: The broker received an out of order sequence number.",
-                    "OutOfOrderSequenceNumber: ProduceRequest for orders [0]",
-                ],
-            ),
-            (
-                "REQUEST_TIMED_OUT",
-                [
-                    "transaction: RequestTimedOut",
-                    "transaction: KafkaException: The client hasn't received acknowledgment for some previously sent messages and can no longer retry them. It is safe to abort the transaction and continue.",
-                    "_TIMED_OUT: Local",
-                ],
-            ),
-            (
-                "NETWORK_EXCEPTION",
-                [
-                    "Disconnected",
-                    "NetworkException: Disconnected from node 1",
-                    "_TRANSPORT: Local: Broker transport failure",
-                ],
-            ),
-            (
-                "aborted",
-                [
-                    "Aborted",
-                    "TransactionAbortedException: Failing batch since transaction was aborted",
-                    "_PURGE_QUEUE: Message production error",
-                ],
-            ),
-            (
-                "GROUP_ID_NOT_FOUND",
-                [
-                    "GroupIdNotFound",
-                    "GroupIdNotFoundException: Group billing not found.",
-                    "GroupIdNotFound: Consumption error",
-                ],
-            ),
-            (
-                "no position",
-                [
-                    "NoPosition { topic: TopicName(\"orders\"), partition: 0, cause: OutOfRange }",
-                    "OffsetOutOfRangeException: Offsets out of range with no configured reset policy for partitions: {orders-0=5}",
-                    "_AUTO_OFFSET_RESET: fetch failed",
-                ],
-            ),
-            (
-                "FENCED_INSTANCE_ID",
-                [
-                    "Error { error: FencedInstanceId }",
-                    "FencedInstanceIdException: The broker rejected this static consumer",
-                    "FencedInstanceId: Consumption error",
-                ],
-            ),
-        ];
-        for (name, words) in cases {
+        for (name, words) in WORDS {
             for reason in words {
-                assert_eq!(error_code(reason), name, "{reason}");
+                assert_eq!(error_code(reason), *name, "{reason}");
             }
         }
     }

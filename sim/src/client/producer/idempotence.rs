@@ -167,7 +167,9 @@ impl Producer {
                 self.fail_batch(batch, FailureReason::Broker(error));
                 self.become_fatal(error);
             }
-            _ if error.is_retriable() && self.may_retry(now, &batch) => self.retry(now, at, batch),
+            _ if self.is_retriable(error) && self.may_retry(now, &batch) => {
+                self.retry(now, at, batch);
+            }
             _ => {
                 self.fail_batch(batch, FailureReason::Broker(error));
                 if self.settings.gapless {

@@ -405,11 +405,36 @@ impl Producer {
         if self.identity.is_enabled {
             return self.handle_idempotent_error(now, at, batch, error);
         }
-        if error.is_retriable() && self.may_retry(now, &batch) {
+        if self.is_retriable(error) && self.may_retry(now, &batch) {
             self.retry(now, at, batch);
         } else {
             self.fail_batch(batch, FailureReason::Broker(error));
             self.settle(at);
+        }
+    }
+
+    /// Whether the library takes an error of a Produce answer for one that passes. The Java client asks the error's own
+    /// class; librdkafka has a list (`rd_kafka_err_action` and its exceptions for Produce), in which BROKER_NOT_AVAILABLE
+    /// stands though Java takes it for final.
+    pub(super) fn is_retriable(&self, error: ResponseError) -> bool {
+        match self.base.library() {
+            Library::Java => error.is_retriable(),
+            Library::Librdkafka => matches!(
+                error,
+                ResponseError::CorruptMessage
+                    | ResponseError::UnknownTopicOrPartition
+                    | ResponseError::LeaderNotAvailable
+                    | ResponseError::NotLeaderOrFollower
+                    | ResponseError::RequestTimedOut
+                    | ResponseError::BrokerNotAvailable
+                    | ResponseError::ReplicaNotAvailable
+                    | ResponseError::CoordinatorLoadInProgress
+                    | ResponseError::CoordinatorNotAvailable
+                    | ResponseError::NotCoordinator
+                    | ResponseError::NotEnoughReplicas
+                    | ResponseError::NotEnoughReplicasAfterAppend
+                    | ResponseError::KafkaStorageError
+            ),
         }
     }
 

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use kafka_protocol::{ResponseError, messages::ApiKey};
+
 use super::{
     super::{Event, FailureReason, Library},
     world::{Route, World},
 };
+use crate::cluster::{Effect, Fault, Share};
 
 const SECOND: Duration = Duration::from_secs(1);
 const BOTH: [Library; 2] = [Library::Java, Library::Librdkafka];
@@ -225,5 +228,29 @@ fn a_broker_that_stops_and_returns_under_load_costs_nothing() {
             assert_eq!(pair[0].1 + 1, pair[1].1, "{library:?} writes once");
             assert!(pair[0].2 < pair[1].2, "{library:?} keeps the order");
         }
+    }
+}
+
+/// The default of gateways that fence by errors: librdkafka's list has BROKER_NOT_AVAILABLE among what passes, Java's error is
+/// not a retriable one.
+#[test]
+fn broker_not_available_is_final_for_java_and_passes_for_librdkafka() {
+    for (library, fails) in [(Library::Java, true), (Library::Librdkafka, false)] {
+        let mut world = World::new(&[1, 1], &[]);
+        let client = world.producer(library, "app", "");
+        world.send(client, "orders");
+        world.run(3 * SECOND);
+        let error = Effect::Error(ResponseError::BrokerNotAvailable.code());
+        let fault = Fault::of_api(ApiKey::Produce as i16, Share::ALL, error);
+        let now = world.now;
+        let id = world.clusters[0].inject(now, fault);
+        world.send(client, "orders");
+        world.run(5 * SECOND);
+        let now = world.now;
+        world.clusters[0].heal(now, id);
+        world.run(10 * SECOND);
+        let failed = world.seen(client).filter(|it| matches!(it, Event::Failed { .. })).count();
+        let done = world.seen(client).filter(|it| matches!(it, Event::Acknowledged { .. })).count();
+        assert_eq!((failed, done), if fails { (1, 1) } else { (0, 2) }, "{library:?}");
     }
 }
