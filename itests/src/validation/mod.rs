@@ -146,6 +146,7 @@ mod tests {
             brokers: BTreeMap::new(),
             versions: BTreeMap::new(),
             times: Vec::new(),
+            usages: Vec::new(),
         })
     }
 
