@@ -1,7 +1,10 @@
 #!/bin/bash
 # kafka-run-class.sh CLASS ARGUMENT...: runs one of Kafka's classes. The jars are sorted, since an archive of
 # recorded classes is good for exactly one class path.
-classpath=$(printf '%s:' /opt/kafka/libs/*.jar)
+libraries=/opt/kafka/libs
+# Where MirrorMaker is of another version than the brokers it has its own.
+[[ $1 != *.MirrorMaker || ! -d /opt/kafka/mirror ]] || libraries=/opt/kafka/mirror
+classpath=$(printf '%s:' "$libraries"/*.jar)
 # Tools log to standard error; servers, whose scripts say so, to standard output. Kafka 4 logs by Log4j 2, Kafka 3 by
 # Log4j 1 (reload4j): each reads its own of the two properties.
 file=/etc/kafka/docker/${LOGS_AS-tools-}log4j

@@ -147,6 +147,7 @@ mod tests {
             versions: BTreeMap::new(),
             usages: Vec::new(),
             times: Vec::new(),
+            usages: Vec::new(),
         })
     }
 
