@@ -147,7 +147,6 @@ mod tests {
             versions: BTreeMap::new(),
             usages: Vec::new(),
             times: Vec::new(),
-            usages: Vec::new(),
         })
     }
 
