@@ -34,8 +34,8 @@ pub const OF_ITSELF: &[Allowance] = &[
         is_of_offsets,
         "the partition of the group's offsets, which its name decides",
     ),
-    Allowance::any("Fetch", "**.MarkerBaseTimestamp", "when the coordinator wrote the marker"),
-    Allowance::any("Fetch", "**.MarkerMaxTimestamp", "when the coordinator wrote the marker"),
+    Allowance::any("Fetch", "**.BrokerBaseTimestamp", "when the broker wrote a marker"),
+    Allowance::any("Fetch", "**.BrokerMaxTimestamp", "when the broker wrote a marker"),
     Allowance::any("Metadata", "ControllerId", "any live broker, by lot (KRaft)"),
     Allowance::any("DescribeCluster", "ControllerId", "any live broker, by lot (KRaft)"),
     Allowance::any(
