@@ -22,8 +22,10 @@ const ROUTES_EVERY: Duration = Duration::from_millis(100);
 const LOGS_EVERY: Duration = Duration::from_millis(200);
 /// How long the last reading may take.
 const LAST_TIME_MAX: Duration = Duration::from_secs(30);
-/// How long sessions may outlast their clients.
-const SESSIONS_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long sessions and their sockets may outlast their clients.
+const SESSIONS_TIME_MAX: Duration = Duration::from_secs(20);
+/// When no socket was closed for so long, none will be.
+const CLOSING_TIME: Duration = Duration::from_secs(2);
 /// The metric that counts what the gateway answers by itself.
 const SHORT_CIRCUITS: &str = "switchyard_short_circuit_answers_total";
 
@@ -198,9 +200,18 @@ impl World {
                 sessions += of_routes.sum::<usize>();
             }
             if sessions == 0 {
-                return;
+                break;
             }
             sleep(ROUTES_EVERY).await;
+        }
+        // Their sockets are closed a moment later.
+        let descriptors = || self.usage().iter().map(|it| it.descriptors).sum::<u64>();
+        while Instant::now() < deadline {
+            let before = descriptors();
+            sleep(CLOSING_TIME).await;
+            if descriptors() == before {
+                return;
+            }
         }
     }
 
