@@ -35,7 +35,7 @@ pub enum Term {
     Now(i64),
     /// `'x'*300`: a long string.
     Repeat(String, usize),
-    /// `records[{Count: 3}, …]`: record batches; see [`super::batch`].
+    /// `records[{Count: 3}, …]`: record batches, built by the module `batch`.
     Records(Vec<Term>),
 }
 
