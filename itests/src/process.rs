@@ -10,6 +10,11 @@ use std::{
 
 use crate::{Result, eventually};
 
+/// Closes what a child inherits beyond its three streams, then becomes the program: librdkafka, which runs in this process, opens
+/// its sockets without the flag that closes them in children.
+const WITHOUT_OTHERS_FILES: &str = "for file in /proc/self/fd/*; do file=${file##*/}; \
+                                    ((file > 2)) && eval \"exec $file>&-\"; done 2>/dev/null; exec \"$@\"";
+
 /// Lines of either stream that an error message shows.
 const TAIL_LINES: usize = 15;
 
@@ -94,7 +99,7 @@ impl Process {
         // The kernel kills the child when the thread that started it ends, which is when this process does.
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", program])
+            .args(["--pdeathsig", "KILL", "bash", "-c", WITHOUT_OTHERS_FILES, "bash", program])
             .args(arguments)
             .stdin(stdin)
             .stdout(Stdio::piped())
@@ -199,4 +204,27 @@ impl Drop for Process {
 /// Each line on one of its own, indented, for the end of an error message.
 pub(crate) fn indented<'a>(lines: impl Iterator<Item = &'a String>) -> String {
     lines.fold(String::new(), |text, line| text + "\n    " + line)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn child_holds_no_socket_of_this_process() {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+        socket2::SockRef::from(&socket).set_cloexec(false).expect("a flag");
+        let arguments = ["-l".to_owned(), "/proc/self/fd".to_owned()];
+        let mut child = Process::start("ls", "ls", &arguments).expect("a child");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let ended = runtime.expect("a runtime").block_on(child.end(Duration::from_secs(10)));
+        assert!(ended.expect("its end").success(), "{}", child.tail());
+        // The readers of its streams may be a moment behind.
+        std::thread::sleep(Duration::from_millis(200));
+        let listed = child.stdout(|lines| lines.join("\n"));
+        assert!(listed.contains(" 1 -> "), "{listed}");
+        assert!(!listed.contains("socket:"), "{listed}");
+    }
 }
