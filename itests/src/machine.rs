@@ -111,10 +111,12 @@ impl Machine {
             .status()
             .map_err(|error| format!("cannot remove containers of an earlier run: {error}"))?;
         // Of a process group of its own, so that an interrupt from the terminal does not end it as well.
+        // It holds the lock as well, by its output: the next run would otherwise lose containers to the clean-up of this one.
+        let held = lock.try_clone().map_err(|error| format!("cannot share the lock: {error}"))?;
         let reaper = Command::new("sh")
             .args(["-c", &format!("cat; {}", clean_up())])
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(held)
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()
