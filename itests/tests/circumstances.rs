@@ -33,7 +33,7 @@ fn text(output: &Output) -> String {
 }
 
 #[test]
-#[ignore = "what the other tests run"]
+#[ignore = "run by the tests beside it, each in a process with something missing"]
 fn that_needs_docker() {
     itest(async {
         println!("{REACHED}");
@@ -122,7 +122,7 @@ fn containers_that_a_run_has_left_are_removed_by_the_next_of_its_slot() {
 }
 
 #[test]
-#[ignore = "what the other tests run"]
+#[ignore = "never ends: run, and killed, by containers_of_a_run_that_is_killed_are_removed"]
 fn that_is_interrupted() {
     itest(async {
         println!("{REACHED}: {}", plant(machine::slot())?);
