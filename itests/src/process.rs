@@ -13,7 +13,7 @@ use crate::{Result, eventually};
 /// Closes what a child inherits beyond its three streams, then becomes the program: librdkafka, which runs in this process, opens
 /// its sockets without the flag that closes them in children.
 const WITHOUT_OTHERS_FILES: &str = "for file in /proc/self/fd/*; do file=${file##*/}; \
-                                    ((file > 2)) && eval \"exec $file>&-\"; done 2>/dev/null; exec \"$@\"";
+                                    ((file > 2)) && eval \"exec $file>&-\"; done; exec \"$@\"";
 
 /// Lines of either stream that an error message shows.
 const TAIL_LINES: usize = 15;
@@ -212,19 +212,31 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn child_holds_no_socket_of_this_process() {
-        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
-        socket2::SockRef::from(&socket).set_cloexec(false).expect("a flag");
-        let arguments = ["-l".to_owned(), "/proc/self/fd".to_owned()];
-        let mut child = Process::start("ls", "ls", &arguments).expect("a child");
+    /// What a program has written to its two streams when it is at its end.
+    fn written_by(program: &str, arguments: &[&str]) -> (String, String) {
+        let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let mut child = Process::start(program, program, &arguments).expect("a child");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let ended = runtime.expect("a runtime").block_on(child.end(Duration::from_secs(10)));
         assert!(ended.expect("its end").success(), "{}", child.tail());
         // The readers of its streams may be a moment behind.
         std::thread::sleep(Duration::from_millis(200));
-        let listed = child.stdout(|lines| lines.join("\n"));
+        (child.stdout(|lines| lines.join("\n")), child.stderr(|lines| lines.join("\n")))
+    }
+
+    #[test]
+    fn child_holds_no_socket_of_this_process() {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+        socket2::SockRef::from(&socket).set_cloexec(false).expect("a flag");
+        let (listed, _) = written_by("ls", &["-l", "/proc/self/fd"]);
         assert!(listed.contains(" 1 -> "), "{listed}");
         assert!(!listed.contains("socket:"), "{listed}");
+    }
+
+    /// The shell keeps streams that it has redirected for a while among the files that it is told to close.
+    #[test]
+    fn both_streams_of_a_child_are_read_and_nothing_is_added() {
+        let written = written_by("sh", &["-c", "echo said; echo complained >&2"]);
+        assert_eq!(written, ("said".to_owned(), "complained".to_owned()));
     }
 }
