@@ -556,6 +556,12 @@ impl<N: Network> Pump<N> {
     }
 
     fn record(&self) {
+        if let Some(Closing::Lingering { .. }) = self.closing {
+            // Its client has everything and upstream is left: a fence or a drain must not wait for a client that is slow to
+            // close.
+            self.record.update(self.version, 0, None, 0);
+            return;
+        }
         let parked = if self.session.client_wait().is_fence() { self.left_over.len() } else { 0 };
         self.record.update(
             self.version,
@@ -584,8 +590,9 @@ impl<N: Network> Future for Pump<N> {
             this.apply_publication();
             this.handle_time(now);
             if let Some(cause) = this.session.closed() {
+                let closed = this.poll_close(context, cause);
                 this.record();
-                return this.poll_close(context, cause);
+                return closed;
             }
             let step = SCRATCH.with_borrow_mut(|scratch| this.step(context, now, scratch));
             this.record();

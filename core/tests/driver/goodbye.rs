@@ -1,10 +1,10 @@
-//! What a client reads of a session that ends while its requests are on their way. A reset would take answers from it that
-//! it has not read: it would send what is already written once more, to the other cluster.
+//! What a client reads of a session that ends while its requests are on their way. A reset would take answers from it
+//! that it has not read: it would send what is already written once more, to the other cluster.
 
 use socket2::SockRef;
 use switchyard::{
     config::model::FenceMode,
-    route::{Command, Expect, SwitchoverRequest, state::DecidedBy},
+    route::{Command, Expect, Phase, SwitchoverRequest, state::DecidedBy},
 };
 use tokio::{io::AsyncReadExt, time::Instant};
 
@@ -82,6 +82,18 @@ async fn client_with_unread_requests_reads_the_whole_of_a_large_last_answer() {
     assert!(answer.len() > fake::FLOOD_BYTES);
     reads_the_end(&mut client).await;
     drop(client);
+    rig.ends_with("repointed").await;
+}
+
+/// The fence of a switchover holds every client: one that is slow to close must not make it longer.
+#[tokio::test]
+async fn client_that_does_not_close_keeps_no_switchover_waiting() {
+    let rig = Rig::new().await;
+    let mut client = rig.client().await;
+    client.works().await;
+    repoint(&rig).await;
+    eventually("settled", || async { rig.route().await.observed.phase == Phase::Serving }).await;
+    assert_eq!(rig.closes("repointed"), 0, "it waited until the client was given up");
     rig.ends_with("repointed").await;
 }
 
