@@ -37,8 +37,15 @@ const SCRATCH_BYTES: usize = 256 * 1024;
 /// Steps of one poll before other connections of the worker get their turn.
 const STEPS_PER_POLL: u32 = 16;
 
-/// How long a session that ends may take to deliver what it still has for its client.
+/// How long a session that ends may take to deliver what it still has for its client, its goodbye included.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a client may take to close its side after the gateway's. One that reads does it at once.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+const _: () = assert!(LINGER_TIMEOUT.as_nanos() < FLUSH_TIMEOUT.as_nanos());
+
+/// What a client may send in that time: more than what it and the kernels have under way when the session ends.
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Answers that may wait for a client that does not read before its requests are not read either.
 const CLIENT_BACKLOG_BYTES_MAX: usize = 512 * 1024;
@@ -138,6 +145,23 @@ enum Upstream<S> {
     Connected(S),
 }
 
+/// How far the goodbye of a session has come. The client is given up at `until`.
+#[derive(Clone, Copy)]
+enum Closing {
+    /// The client is owed answers, and the end of the stream after them.
+    Flushing { until: Duration },
+    /// The client has been sent everything; what it still sends is thrown away.
+    Lingering { until: Duration, bytes_left: usize },
+}
+
+impl Closing {
+    fn until(self) -> Duration {
+        match self {
+            Self::Flushing { until } | Self::Lingering { until, .. } => until,
+        }
+    }
+}
+
 /// Whether a step of the pump achieved something, so that another one may.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -164,7 +188,8 @@ pub(super) struct Pump<N: Network> {
     look_at_client_at: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
     waker: Option<Waker>,
-    closing_since: Option<Duration>,
+    /// Of a session that has ended.
+    closing: Option<Closing>,
 }
 
 impl<N: Network> Pump<N> {
@@ -193,7 +218,7 @@ impl<N: Network> Pump<N> {
             look_at_client_at: None,
             timer: None,
             waker: None,
-            closing_since: None,
+            closing: None,
         }
     }
 
@@ -398,7 +423,7 @@ impl<N: Network> Pump<N> {
             queue(&self.to_client),
             queue(&self.to_upstream),
             self.look_at_client_at,
-            self.closing_since.map(|since| since + FLUSH_TIMEOUT),
+            self.closing.map(Closing::until),
         ]
         .into_iter()
         .flatten()
@@ -453,34 +478,90 @@ impl<N: Network> Pump<N> {
         timer.as_mut().poll(context)
     }
 
-    /// Delivers what the client is still owed, then says goodbye.
-    fn poll_close(
-        &mut self,
-        context: &mut Context<'_>,
-        now: Duration,
-        cause: CloseCause,
-    ) -> Poll<CloseCause> {
-        let since = *self.closing_since.get_or_insert(now);
+    /// Says goodbye, for as long as a client that is still there may take to hear it.
+    fn poll_close(&mut self, context: &mut Context<'_>, cause: CloseCause) -> Poll<CloseCause> {
+        // What upstream did not take is not owed to it any more, and must not count as its stall.
         self.upstream = Upstream::None;
+        self.to_upstream = Queue::default();
         let client_is_gone = matches!(
             cause,
             CloseCause::ClientClosed | CloseCause::ClientBroken | CloseCause::ClientNotReading
         );
-        if client_is_gone || since + FLUSH_TIMEOUT <= now {
+        if client_is_gone {
             return Poll::Ready(cause);
         }
-        if self.to_client.poll_flush(context, now, &mut self.client).is_ready()
-            && Pin::new(&mut self.client).poll_shutdown(context).is_ready()
-        {
-            return Poll::Ready(cause);
-        }
-        match self.poll_timer(context) {
-            Poll::Ready(()) => Poll::Ready(cause),
-            Poll::Pending => Poll::Pending,
+        loop {
+            let now = self.shared.now();
+            if self.poll_goodbye(context, now).is_ready()
+                || self.deadline().is_some_and(|deadline| deadline <= now)
+            {
+                return Poll::Ready(cause);
+            }
+            // A timer that was set before the session ended may ring too early.
+            ready!(self.poll_timer(context));
         }
     }
 
+    /// Delivers what the client is still owed, ends the stream, and takes what the client sends until it has closed its
+    /// side as well. The kernel answers requests that nobody reads with a reset, and a reset takes from the client the
+    /// answers that have not reached it or that it has not read: it would send again what is already done.
+    fn poll_goodbye(&mut self, context: &mut Context<'_>, now: Duration) -> Poll<()> {
+        let closing = *self.closing.get_or_insert(Closing::Flushing { until: now + FLUSH_TIMEOUT });
+        match closing {
+            Closing::Flushing { until } => {
+                let flushed = ready!(self.to_client.poll_flush(context, now, &mut self.client));
+                if flushed.is_err()
+                    || ready!(Pin::new(&mut self.client).poll_shutdown(context)).is_err()
+                {
+                    return Poll::Ready(());
+                }
+                let until = until.min(now + LINGER_TIMEOUT);
+                self.poll_linger(context, until, LINGER_BYTES_MAX)
+            }
+            Closing::Lingering { until, bytes_left } => {
+                self.poll_linger(context, until, bytes_left)
+            }
+        }
+    }
+
+    /// Reads and throws away until the client's end, or until it has sent too much.
+    fn poll_linger(
+        &mut self,
+        context: &mut Context<'_>,
+        until: Duration,
+        mut bytes_left: usize,
+    ) -> Poll<()> {
+        for _ in 0..STEPS_PER_POLL {
+            let read = SCRATCH.with_borrow_mut(|scratch| {
+                let mut buffer = ReadBuf::new(&mut scratch.bytes);
+                let read = Pin::new(&mut self.client).poll_read(context, &mut buffer);
+                read.map_ok(|()| buffer.filled().len())
+            });
+            let read = match read {
+                Poll::Pending => {
+                    self.closing = Some(Closing::Lingering { until, bytes_left });
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(read)) => read,
+            };
+            if read > bytes_left {
+                return Poll::Ready(());
+            }
+            bytes_left -= read;
+        }
+        self.closing = Some(Closing::Lingering { until, bytes_left });
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
     fn record(&self) {
+        if let Some(Closing::Lingering { .. }) = self.closing {
+            // Its client has everything and upstream is left: a fence or a drain must not wait for a client that is slow to
+            // close.
+            self.record.update(self.version, 0, None, 0);
+            return;
+        }
         let parked = if self.session.client_wait().is_fence() { self.left_over.len() } else { 0 };
         self.record.update(
             self.version,
@@ -509,8 +590,9 @@ impl<N: Network> Future for Pump<N> {
             this.apply_publication();
             this.handle_time(now);
             if let Some(cause) = this.session.closed() {
+                let closed = this.poll_close(context, cause);
                 this.record();
-                return this.poll_close(context, now, cause);
+                return closed;
             }
             let step = SCRATCH.with_borrow_mut(|scratch| this.step(context, now, scratch));
             this.record();

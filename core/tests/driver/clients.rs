@@ -131,7 +131,7 @@ async fn client_that_never_reads_stops_upstream_and_is_closed_with_its_cause() {
 }
 
 /// Fetch of version 4 from no topic.
-fn fetch_body() -> Vec<u8> {
+pub(super) fn fetch_body() -> Vec<u8> {
     let mut body = Vec::new();
     for number in [-1_i32, 100, 1, i32::MAX] {
         body.extend(number.to_be_bytes());

@@ -4,6 +4,7 @@
 
 mod clients;
 mod fake;
+mod goodbye;
 mod limits;
 mod reload;
 mod stop;
