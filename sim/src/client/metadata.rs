@@ -5,8 +5,9 @@
 //! - Java keeps the last epoch of every partition and ignores a lower one, unless the topic's id is known and has
 //!   changed. An epoch of −1, or Metadata below v9, removes what it remembers. A rebootstrap forgets the ids and not
 //!   the epochs: it heals where there are ids, and not where there are none.
-//! - librdkafka ignores a lower epoch too, but forgets leader and epoch when it gives up the leader's broker, which
-//!   it does when every broker is down.
+//! - librdkafka ignores a lower epoch too, whatever the topic's id, but forgets leader and epoch when it gives up the leader's
+//!   broker. It does so when an answer does not list the broker any more, and not when every broker is down: a rebootstrap
+//!   (2.10 and later) adds the bootstrap servers to what it knows. Behind addresses that stay, a lower epoch is never believed.
 //!
 //! Absent on purpose: preferred replicas, topics by pattern.
 
@@ -301,10 +302,38 @@ impl Metadata {
         for topic in response.topics {
             updated.stale_ignored |= self.update_topic(version, topic, &before);
         }
+        let leaderless = self.library == Library::Librdkafka && self.forget_leaders_gone();
         self.equivalent = if self.topics == before { self.equivalent.saturating_add(1) } else { 0 };
         self.allowed_from =
             now + self.backoff.wait(&mut self.random, self.equivalent.saturating_sub(1));
+        if leaderless {
+            self.need_full = true;
+            if self.scans_topics {
+                let scan = u64::try_from(TOPIC_SCAN_INTERVAL.as_micros()).expect("a second");
+                let next = (now.micros() / scan + 1) * scan;
+                self.allowed_from = self.allowed_from.max(Time::from_micros(next));
+            }
+        }
         updated
+    }
+
+    /// Forgets leaders whose brokers the cluster does not list any more; `true`: there were some.
+    fn forget_leaders_gone(&mut self) -> bool {
+        let mut forgotten = false;
+        for (name, topic) in &mut self.topics {
+            let mut epochs = self.last_epochs.get_mut(name);
+            for (index, partition) in topic.partitions.iter_mut().enumerate() {
+                if partition.leader.is_none_or(|leader| self.nodes.contains(&leader)) {
+                    continue;
+                }
+                *partition = Partition { leader: None, epoch: None };
+                if let Some(epoch) = epochs.as_mut().and_then(|epochs| epochs.get_mut(index)) {
+                    *epoch = None;
+                }
+                forgotten = true;
+            }
+        }
+        forgotten
     }
 
     fn update_topic(
@@ -354,24 +383,18 @@ impl Metadata {
         ignored
     }
 
-    /// Starts again with nothing but the bootstrap servers.
+    /// Starts again: a Java client with nothing but the bootstrap servers, librdkafka with them as well.
     pub(super) fn rebootstrap(&mut self, now: Time, bootstrap: Vec<NodeId>) {
-        self.nodes = bootstrap;
-        self.cluster_id = match self.library {
-            Library::Java => None,
-            Library::Librdkafka => self.cluster_id.take(),
-        };
-        if self.library == Library::Java {
-            self.topics.clear();
-        } else {
-            // Its topics stay, without leaders: records are still given to partitions.
-            let partitions = self.topics.values_mut().flat_map(|topic| &mut topic.partitions);
-            partitions.for_each(|it| *it = Partition { leader: None, epoch: None });
-            self.last_epochs.clear();
-            if self.scans_topics {
-                let scan = u64::try_from(TOPIC_SCAN_INTERVAL.as_micros()).expect("a second");
-                let next = (now.micros() / scan + 1) * scan;
-                self.allowed_from = self.allowed_from.max(Time::from_micros(next));
+        match self.library {
+            Library::Java => {
+                self.nodes = bootstrap;
+                self.cluster_id = None;
+                self.topics.clear();
+            }
+            Library::Librdkafka => {
+                let fresh = bootstrap.into_iter().filter(|node| !self.nodes.contains(node));
+                let fresh: Vec<_> = fresh.collect();
+                self.nodes.extend(fresh);
             }
         }
         self.need_full = true;

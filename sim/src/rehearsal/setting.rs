@@ -31,7 +31,7 @@ const COORDINATORS_EVERY_MS: u32 = 5000;
 /// Makes the topics that a cluster has from the start, and lets its leaders have been through some elections.
 pub(super) fn furnish(scenario: &Scenario, name: &str, cluster: SharedCluster) -> SharedCluster {
     let section = &scenario.clusters[name];
-    cluster.with(|cluster, _| {
+    cluster.with(|cluster, now| {
         for topic in &scenario.topics {
             if topic.on.iter().any(|on| on == name) {
                 let made =
@@ -40,6 +40,10 @@ pub(super) fn furnish(scenario: &Scenario, name: &str, cluster: SharedCluster) -
             }
         }
         cluster.age_leaders(section.leader_epoch);
+        if let Some(cold) = &section.cold {
+            let (min_ms, max_ms) = ends_ms(cold);
+            cluster.inject(now, Fault::Cold { min_ms, max_ms });
+        }
         cluster.watch_sights();
     });
     cluster
@@ -71,6 +75,12 @@ fn ms(span: Option<&Span>, random: &mut fastrand::Rng) -> u32 {
     u32::try_from(drawn.as_millis()).unwrap_or(u32::MAX)
 }
 
+/// The least and the most of a range, in milliseconds.
+fn ends_ms(span: &Span) -> (u32, u32) {
+    let whole = |time: &Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    (whole(span.range.start()), whole(span.range.end()))
+}
+
 /// A fault as the cluster takes it.
 pub(super) fn fault(fault: &model::Fault, random: &mut fastrand::Rng) -> Fault {
     let only = Matching { broker: fault.broker, api: fault.api, topic: fault.topic.clone() };
@@ -79,10 +89,8 @@ pub(super) fn fault(fault: &model::Fault, random: &mut fastrand::Rng) -> Fault {
     let broker = fault.broker.unwrap_or_default();
     match fault.kind {
         FaultKind::Slow => {
-            let range = fault.delay.as_ref().map(|span| span.range.clone());
-            let (min, max) = range.map(std::ops::RangeInclusive::into_inner).unwrap_or_default();
-            let whole = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
-            requests(Effect::Delay { min_ms: whole(min), max_ms: whole(max) })
+            let (min_ms, max_ms) = fault.delay.as_ref().map(ends_ms).unwrap_or_default();
+            requests(Effect::Delay { min_ms, max_ms })
         }
         FaultKind::Error => requests(Effect::Error(fault.error.unwrap_or(-1))),
         FaultKind::Close => requests(Effect::Close),

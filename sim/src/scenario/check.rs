@@ -278,6 +278,7 @@ impl Checker<'_> {
                 },
                 settings: settings(section.settings.as_ref()),
                 leader_epoch: section.leader_epoch.and_then(|e| i32::try_from(e).ok()).unwrap_or(0),
+                cold: self.span(&path.key("cold"), section.cold.as_ref()),
             };
             self.clusters.insert(name.clone(), cluster);
         }

@@ -60,6 +60,8 @@ pub struct Cluster {
     pub settings: BTreeMap<String, String>,
     /// Where leader epochs begin.
     pub leader_epoch: i32,
+    /// How much longer what each broker does for the first time takes.
+    pub cold: Option<Span>,
 }
 
 /// A topic.

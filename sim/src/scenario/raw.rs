@@ -118,6 +118,9 @@ pub(super) struct ClusterSection {
     /// Elections that every partition has been through already: where its leader epochs begin.
     #[schemars(range(min = 0, max = 1000), extend("default" = 0))]
     pub(super) leader_epoch: Option<i64>,
+    /// Nobody has asked it anything yet: how much longer the first request of each API takes at each broker, and the first records
+    /// that it writes, a time or a range of times. Real brokers load what they need for it.
+    pub(super) cold: Option<String>,
 }
 
 /// A release of Kafka.

@@ -71,7 +71,7 @@ fn no_epoch_or_an_old_version_of_metadata_clears_what_java_remembers() {
 }
 
 #[test]
-fn a_rebootstrap_forgets_the_id_and_java_keeps_the_epoch() {
+fn java_forgets_the_id_at_a_rebootstrap_and_keeps_the_epoch() {
     for (id, expected) in [(5, Some((2, Some(0)))), (0, None)] {
         let mut metadata = metadata(Library::Java);
         metadata.update(NOW, RELIABLE, described(id, 1, 6), false);
@@ -80,11 +80,23 @@ fn a_rebootstrap_forgets_the_id_and_java_keeps_the_epoch() {
         metadata.update(NOW, RELIABLE, described(id, 2, 0), false);
         assert_eq!(metadata.leader(&orders(), 0), expected, "id {id}");
     }
+}
+
+#[test]
+fn librdkafka_keeps_leaders_over_a_rebootstrap_and_forgets_them_with_their_broker() {
     let mut metadata = metadata(Library::Librdkafka);
-    metadata.update(NOW, RELIABLE, described(0, 1, 6), false);
+    metadata.update(NOW, RELIABLE, described(5, 1, 6), false);
     metadata.rebootstrap(NOW, vec![-1]);
-    metadata.update(NOW, RELIABLE, described(0, 2, 0), false);
-    assert_eq!(metadata.leader(&orders(), 0), Some((2, Some(0))), "librdkafka forgets all");
+    assert_eq!(metadata.leader(&orders(), 0), Some((1, Some(6))));
+    let lower = described(7, 2, 0);
+    assert!(metadata.update(NOW, RELIABLE, lower.clone(), false).stale_ignored);
+    assert_eq!(metadata.leader(&orders(), 0), Some((1, Some(6))), "its node is listed");
+    let mut without = lower;
+    without.brokers.retain(|broker| broker.node_id.0 != 1);
+    metadata.update(NOW, RELIABLE, without.clone(), false);
+    assert_eq!(metadata.leader(&orders(), 0), None);
+    metadata.update(NOW, RELIABLE, without, false);
+    assert_eq!(metadata.leader(&orders(), 0), Some((2, Some(0))));
 }
 
 #[test]

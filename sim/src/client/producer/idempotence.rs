@@ -77,9 +77,9 @@ impl Producer {
                     !(queue.sequences.unresolved || stale && queue.has_outstanding())
                 }
             },
-            // Before something is sent again, everything in flight is waited for.
+            // After a failure everything in flight is waited for once; then all goes out again, one behind the other.
             Library::Librdkafka => {
-                let drained = queue.in_flight.is_empty() || batch.attempts == 0;
+                let drained = queue.in_flight.is_empty() || !queue.draining;
                 !self.identity.draining && drained
             }
         }
@@ -168,7 +168,7 @@ impl Producer {
                 self.become_fatal(error);
             }
             _ if self.is_retriable(error) && self.may_retry(now, &batch) => {
-                self.retry(now, at, batch);
+                self.retry_refused(now, at, batch, error);
             }
             _ => {
                 self.fail_batch(batch, FailureReason::Broker(error));

@@ -56,6 +56,8 @@ pub(super) struct Batch {
     pub(super) reserved: usize,
     pub(super) created: Time,
     pub(super) attempts: u32,
+    /// Attempts that make the next wait longer.
+    pub(super) failures: u32,
     /// Not to be sent again before.
     pub(super) retry_at: Time,
     pub(super) sequence: Option<Sequence>,
@@ -110,6 +112,8 @@ pub(super) struct Queue {
     pub(super) batches: VecDeque<Batch>,
     pub(super) in_flight: BTreeMap<u64, Batch>,
     pub(super) sequences: Sequences,
+    /// Something failed: nothing is sent before everything in flight is answered.
+    pub(super) draining: bool,
 }
 
 impl Queue {
@@ -117,7 +121,7 @@ impl Queue {
         let sequences =
             Sequences { producer: None, next: 0, last_acknowledged: -1, unresolved: false };
         let (batches, in_flight) = (VecDeque::new(), BTreeMap::new());
-        Self { topic, partition, batches, in_flight, sequences }
+        Self { topic, partition, batches, in_flight, sequences, draining: false }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -147,6 +151,7 @@ impl Queue {
             reserved,
             created: now,
             attempts: 0,
+            failures: 0,
             retry_at: Time::default(),
             sequence: None,
             sequence_reset: false,
@@ -160,6 +165,13 @@ impl Queue {
     pub(super) fn requeue(&mut self, batch: Batch) {
         let place = self.batches.partition_point(|queued| queued.id < batch.id);
         self.batches.insert(place, batch);
+    }
+
+    /// Takes the batches before this one that were sent and wait to be sent again.
+    pub(super) fn take_sent_before(&mut self, id: u64) -> Vec<Batch> {
+        let is = |batch: &Batch| batch.id < id && batch.sequence.is_some();
+        let count = self.batches.iter().take_while(|batch| is(batch)).count();
+        self.batches.drain(..count).collect()
     }
 
     /// Whether a batch that has a sequence is neither acknowledged nor given up.

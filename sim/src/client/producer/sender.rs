@@ -1,5 +1,7 @@
 //! From queues to Produce requests, and from their answers to acknowledgements, retries and failures.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use kafka_protocol::{
     ResponseError,
@@ -146,6 +148,7 @@ impl Producer {
         }
         let mut nodes: Vec<(NodeId, usize)> = Vec::new();
         let mut leaderless = false;
+        let mut wanted = BTreeSet::new();
         for at in self.active.iter().copied() {
             let queue = &self.queues[at];
             let Some(batch) = queue.batches.front() else { continue };
@@ -154,12 +157,21 @@ impl Producer {
                 leaderless = true;
                 continue;
             };
-            // What was refused need not wait once there is somebody else to send it to.
-            let moved = batch.attempts > 0 && batch.leader.is_some() && batch.leader != leader;
+            // What was refused need not wait once there is somebody else to send it to. librdkafka waits all the same.
+            let moved = self.base.library() == Library::Java
+                && batch.attempts > 0
+                && batch.leader.is_some()
+                && batch.leader != leader;
             let ready = moved || self.ready_at(queue, batch) <= now;
             if ready && self.may_drain(at, queue, batch) {
                 nodes.push((node, at));
+            } else if self.base.library() == Library::Librdkafka {
+                wanted.insert(node);
             }
+        }
+        for node in wanted {
+            // It connects to whoever it has records for, while they wait.
+            self.base.network.ready(now, node);
         }
         if leaderless {
             self.base.metadata.request_update();
@@ -226,6 +238,7 @@ impl Producer {
     fn take_batch(&mut self, at: usize) -> (usize, Batch) {
         let library = self.base.library();
         let queue = &mut self.queues[at];
+        queue.draining &= !queue.in_flight.is_empty();
         let front = queue.batches.front_mut().expect("a ready queue has a batch");
         let is_new = library == Library::Librdkafka && front.sequence.is_none();
         let first = if is_new && front.attempts == 0 {
@@ -406,7 +419,7 @@ impl Producer {
             return self.handle_idempotent_error(now, at, batch, error);
         }
         if self.is_retriable(error) && self.may_retry(now, &batch) {
-            self.retry(now, at, batch);
+            self.retry_refused(now, at, batch, error);
         } else {
             self.fail_batch(batch, FailureReason::Broker(error));
             self.settle(at);
@@ -440,19 +453,66 @@ impl Producer {
 
     pub(super) fn may_retry(&self, now: Time, batch: &Batch) -> bool {
         let in_time = self.expires_at(batch).is_none_or(|at| at > now);
-        in_time && batch.attempts < self.settings.retries
+        in_time && batch.failures < self.settings.retries
+    }
+
+    /// Puts a batch back that a broker refused. librdkafka does not count what only says that its metadata is old
+    /// (`rd_kafka_handle_Produce_error`).
+    pub(super) fn retry_refused(
+        &mut self,
+        now: Time,
+        at: usize,
+        batch: Batch,
+        error: ResponseError,
+    ) {
+        let uncounted = matches!(
+            error,
+            ResponseError::UnknownTopicOrPartition
+                | ResponseError::LeaderNotAvailable
+                | ResponseError::NotLeaderOrFollower
+                | ResponseError::BrokerNotAvailable
+                | ResponseError::ReplicaNotAvailable
+                | ResponseError::CoordinatorNotAvailable
+                | ResponseError::NotCoordinator
+        );
+        if self.base.library() == Library::Librdkafka && uncounted {
+            let failures = batch.failures.saturating_sub(1);
+            self.requeue(now, at, batch, failures);
+        } else {
+            self.retry(now, at, batch);
+        }
     }
 
     /// Puts a batch back into its queue.
     pub(super) fn retry(&mut self, now: Time, at: usize, mut batch: Batch) {
-        let backoff = self.settings.common.retry;
-        batch.retry_at = now + backoff.wait(&mut self.random, batch.attempts);
+        let failures = batch.failures;
+        batch.failures += 1;
+        self.requeue(now, at, batch, failures);
+    }
+
+    /// Puts a batch back, to wait as after so many failures before this one.
+    fn requeue(&mut self, now: Time, at: usize, mut batch: Batch, failures: u32) {
+        batch.retry_at = now + self.settings.common.retry.wait(&mut self.random, failures);
         batch.attempts += 1;
-        self.queues[at].requeue(batch);
+        let queue = &mut self.queues[at];
+        queue.draining |= batch.sequence.is_some();
+        queue.requeue(batch);
         self.active.insert(at);
     }
 
     pub(super) fn acknowledge(&mut self, at: usize, batch: Batch, base_offset: i64) {
+        if self.base.library() == Library::Librdkafka && batch.sequence.is_some() {
+            // A broker takes sequences in their order alone, so those before this one must be there as well
+            // (`rd_kafka_dr_implicit_ack`). On a cluster that has not known the producer they need not be.
+            for earlier in self.queues[at].take_sent_before(batch.id) {
+                self.acknowledge_one(at, earlier, -1);
+            }
+        }
+        self.acknowledge_one(at, batch, base_offset);
+        self.settle(at);
+    }
+
+    fn acknowledge_one(&mut self, at: usize, batch: Batch, base_offset: i64) {
         self.release(&batch);
         let queue = &mut self.queues[at];
         if let Some(last) = batch.last_sequence()
@@ -468,7 +528,6 @@ impl Producer {
                 offset: if base_offset < 0 { -1 } else { base_offset + delta },
             });
         }
-        self.settle(at);
     }
 
     /// A request went down with its connection, or was not answered in time. Nobody knows whether it arrived.
@@ -517,6 +576,7 @@ fn split(queued: &mut Batch, id: u64, most: (usize, usize)) -> Option<Batch> {
         reserved: bytes,
         created: queued.created,
         attempts: 0,
+        failures: 0,
         retry_at: Time::default(),
         sequence: None,
         sequence_reset: false,

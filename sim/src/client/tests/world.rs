@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    ops::RangeInclusive,
     time::Duration,
 };
 
@@ -116,10 +117,19 @@ pub(super) struct World {
 impl World {
     /// Clusters of so many brokers each. The first one's are at `kafka:1` and on, the route of every client.
     pub(super) fn new(brokers: &[u16], settings: &[(&str, &str)]) -> Self {
+        let nodes: Vec<_> = brokers.iter().map(|count| 1..=*count).collect();
+        Self::of_nodes(&nodes, settings)
+    }
+
+    /// The same with the ids of the brokers.
+    pub(super) fn of_nodes(nodes: &[RangeInclusive<u16>], settings: &[(&str, &str)]) -> Self {
         let mut routes = BTreeMap::new();
         let mut clusters = Vec::new();
-        for (at, count) in brokers.iter().enumerate() {
-            let mut spec = ClusterSpec::new(&format!("cluster-{at}"), 7, "kafka", 1..=*count);
+        for (at, nodes) in nodes.iter().enumerate() {
+            let mut spec = ClusterSpec::new(&format!("cluster-{at}"), 7, "kafka", nodes.clone());
+            for (broker, node) in spec.brokers.iter_mut().zip(nodes.clone()) {
+                broker.id = i32::from(node);
+            }
             spec.settings =
                 settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
             for BrokerSpec { host, port, .. } in &spec.brokers {

@@ -180,6 +180,10 @@ impl Cluster {
                     self.write(context, write)
                 });
                 failed |= written.is_err();
+                if written.is_ok() {
+                    let connection = context.ticket.connection;
+                    self.faults.appended(context.now, context.broker.0, connection);
+                }
                 let required = fill(&mut answer, written, context.version());
                 if let Ok(name) = &name {
                     pending.extend(required.map(|required| {

@@ -24,7 +24,7 @@ use super::{
         time::millis,
         timers::Timer,
     },
-    Active, Effect, Fault, FaultId, Held, Matching, Plan, STORAGE_ERROR,
+    Active, Effect, Fault, FaultId, Held, Matching, Plan, STORAGE_ERROR, Work,
 };
 
 /// When an answer leaves.
@@ -47,7 +47,8 @@ impl Cluster {
             Fault::StaleMetadata { .. } => Some(Image::of(self)),
             _ => None,
         };
-        self.faults.active.insert(id, Active { fault: fault.clone(), random, image });
+        let warm_from = std::collections::BTreeMap::new();
+        self.faults.active.insert(id, Active { fault: fault.clone(), random, image, warm_from });
         match fault {
             Fault::FullDisk { broker, offline: true } => self.set_disk(BrokerId(broker), false),
             Fault::LeaderElections { .. } | Fault::CoordinatorsMove { .. } => self.fault_is_due(id),
@@ -77,7 +78,10 @@ impl Cluster {
         let (internal, every_ms) = match active.fault {
             Fault::LeaderElections { every_ms } => (false, every_ms),
             Fault::CoordinatorsMove { every_ms } => (true, every_ms),
-            Fault::Requests { .. } | Fault::FullDisk { .. } | Fault::StaleMetadata { .. } => return,
+            Fault::Requests { .. }
+            | Fault::FullDisk { .. }
+            | Fault::StaleMetadata { .. }
+            | Fault::Cold { .. } => return,
         };
         for (name, index) in self.topics.all_partitions() {
             if super::super::controller::is_internal(&name) == internal {
@@ -99,7 +103,12 @@ impl Cluster {
         }
         let mut plan = Plan::default();
         let ids: Vec<_> = self.faults.active.keys().copied().collect();
+        let (now, broker) = (self.now, context.broker.0);
+        let serving = Work::Serve(context.ticket.api_key);
         for id in ids {
+            if let Some(active) = self.faults.active.get_mut(&id) {
+                plan.delay += active.warms_up(now, broker, serving).unwrap_or_default();
+            }
             match self.effect(id, context, body) {
                 None => {}
                 Some(Effect::Error(code)) => {
@@ -114,7 +123,7 @@ impl Cluster {
                 Some(Effect::Delay { min_ms, max_ms }) => {
                     let range = u64::from(min_ms)..=u64::from(max_ms.max(min_ms));
                     if let Some(active) = self.faults.active.get_mut(&id) {
-                        plan.delay_ms += active.random.u64(range);
+                        plan.delay += Duration::from_millis(active.random.u64(range));
                     }
                 }
                 Some(Effect::Throttle { ms }) => plan.throttle_ms = plan.throttle_ms.max(ms),
@@ -144,9 +153,9 @@ impl Cluster {
             0 => frame,
             ms => frame.map(|frame| throttled(ticket, frame, ms)),
         };
-        if plan.delay_ms > 0 {
+        if plan.delay > Duration::ZERO {
             let held = Held::Answer(frame, plan.throttle_ms);
-            self.hold(ticket, held, Duration::from_millis(plan.delay_ms));
+            self.hold(ticket, held, plan.delay);
             return Leaving::Later;
         }
         if plan.throttle_ms > 0 {

@@ -17,7 +17,7 @@ mod tests;
 
 pub(super) use act::Leaving;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -25,6 +25,7 @@ use kafka_protocol::ResponseError;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    Time,
     api::Image,
     connection::{ConnectionId, Ticket},
 };
@@ -66,6 +67,14 @@ pub enum Fault {
     StaleMetadata {
         /// Which.
         broker: i32,
+    },
+    /// Brokers that nobody has asked yet: at each of them the first request of each API takes longer, and so do the first records
+    /// that it writes; what arrives meanwhile waits as long. To refuse is faster than to write and to replicate.
+    Cold {
+        /// At the least.
+        min_ms: u32,
+        /// At the most.
+        max_ms: u32,
     },
 }
 
@@ -187,12 +196,37 @@ struct Active {
     random: Rng,
     /// What a broker with stale metadata tells.
     image: Option<Image>,
+    /// Since when a cold broker does something as fast as ever.
+    warm_from: BTreeMap<(i32, Work), Time>,
+}
+
+impl Active {
+    /// How much longer a cold broker takes for something than it will later.
+    fn warms_up(&mut self, now: Time, broker: i32, what: Work) -> Option<Duration> {
+        let Fault::Cold { min_ms, max_ms } = self.fault else { return None };
+        let random = &mut self.random;
+        let warm_from = self.warm_from.entry((broker, what)).or_insert_with(|| {
+            now + Duration::from_millis(
+                random.u64(u64::from(min_ms)..=u64::from(max_ms.max(min_ms))),
+            )
+        });
+        (*warm_from > now).then(|| warm_from.since(now))
+    }
+}
+
+/// What a broker does for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Work {
+    /// It takes in a request of this API.
+    Serve(i16),
+    /// It writes records.
+    Append,
 }
 
 /// What is to happen to one answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Plan {
-    delay_ms: u64,
+    delay: Duration,
     throttle_ms: u32,
     is_lost: bool,
 }
@@ -210,6 +244,15 @@ impl Faults {
     pub(super) fn forget(&mut self, connection: ConnectionId) {
         self.plans.remove(&connection);
         self.held.remove(&connection);
+    }
+
+    /// A broker has written records of a request, for which a cold one takes its time.
+    pub(super) fn appended(&mut self, now: Time, broker: i32, connection: ConnectionId) {
+        for active in self.active.values_mut() {
+            if let Some(delay) = active.warms_up(now, broker, Work::Append) {
+                self.plans.entry(connection).or_default().delay += delay;
+            }
+        }
     }
 
     /// What a broker tells in place of the current metadata.

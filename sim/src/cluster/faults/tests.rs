@@ -1,5 +1,7 @@
 //! Each fault: what a client sees while it acts, and that it ends.
 
+use std::time::Duration;
+
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, CreateTopicsRequest, FetchRequest, ListOffsetsRequest,
     MetadataRequest, ProduceRequest,
@@ -13,6 +15,7 @@ use super::{
     super::{
         CloseCause, ConnectionId,
         api::tests::{Heard, Story, text, topic},
+        conversation::{self, Records},
     },
     Effect, Fault, Share,
 };
@@ -175,6 +178,48 @@ fn what_a_fault_draws_does_not_depend_on_other_faults() {
         (0..50).map(ask).collect::<Vec<_>>()
     };
     assert_eq!(draws(false), draws(true));
+}
+
+/// What is asked while a broker warms up is answered when it has; later, nothing waits.
+#[test]
+fn a_cold_broker_is_late_with_the_first_of_each_api_alone() {
+    let mut story = story();
+    story.cluster.inject(story.now, Fault::Cold { min_ms: 200, max_ms: 200 });
+    let (one, other) = (story.connect(1).expect("runs"), story.connect(1).expect("runs"));
+    story.send(one, 4, &metadata("orders"));
+    story.pass(150);
+    story.send(other, 4, &metadata("orders"));
+    story.pass(49);
+    assert!(!story.is_answered(one) && !story.is_answered(other));
+    story.pass(1);
+    assert!(story.is_answered(one) && story.is_answered(other));
+    story.send(one, 4, &metadata("orders"));
+    assert!(story.is_answered(one), "it is warm");
+    story.send(one, 1, &ListOffsetsRequest::default());
+    assert!(!story.is_answered(one), "another API is not");
+    let next = story.connect(2).expect("runs");
+    story.send(next, 4, &metadata("orders"));
+    assert!(!story.is_answered(next), "nor is another broker");
+}
+
+#[test]
+fn a_cold_broker_is_faster_to_refuse_than_to_write() {
+    let mut story = story();
+    story.cluster.inject(story.now, Fault::Cold { min_ms: 200, max_ms: 200 });
+    let leader = story.leader();
+    let other = if leader == 1 { 2 } else { 1 };
+    let mut answered_after = |broker: i32| {
+        let client = story.connect(broker).expect("runs");
+        let began = story.now;
+        story.send(client, 9, &conversation::produce("orders", Records::new(1).bytes(), 1));
+        while !story.is_answered(client) {
+            story.pass(1);
+        }
+        story.now.since(began)
+    };
+    assert_eq!(answered_after(other), Duration::from_millis(200));
+    assert_eq!(answered_after(leader), Duration::from_millis(400));
+    assert_eq!(answered_after(leader), Duration::ZERO);
 }
 
 #[test]

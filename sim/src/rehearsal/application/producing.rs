@@ -159,11 +159,9 @@ impl Producing {
 
 impl Application for Producing {
     fn handle_time(&mut self, now: Time) {
-        if self.dead {
-            return;
-        }
+        // After a fatal error the library goes on, with nobody to hand it anything.
         let next = *self.next.get_or_insert(now);
-        if next <= now {
+        if next <= now && !self.dead {
             // A thread that is blocked in a send hands nothing over, and does not catch up later.
             let stopped = self.shared.stopped.load(Ordering::Relaxed);
             let may_send = self.steer_transaction(now);
