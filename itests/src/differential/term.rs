@@ -138,6 +138,35 @@ impl Sequence {
         spans.max().unwrap_or(1)
     }
 
+    /// Leaves out those versions of steps that are not `compared`, which are the first or last ones, and steps of which no
+    /// version is left. How many these were.
+    pub fn limit(&mut self, compared: impl Fn(&Api, i16) -> bool) -> usize {
+        let before = self.steps.len();
+        self.steps.retain_mut(|step| {
+            let Step::Ask(ask) = step else { return true };
+            let mut left = ask.versions.clone().filter(|version| compared(ask.api, *version));
+            let Some(first) = left.next() else { return false };
+            ask.versions = first..=left.last().unwrap_or(first);
+            true
+        });
+        before - self.steps.len()
+    }
+
+    /// Has steps of a version that is not `compared` ask for the last one before it that is. How many these were.
+    pub fn lower(&mut self, compared: impl Fn(&Api, i16) -> bool) -> usize {
+        let mut lowered = 0;
+        for step in &mut self.steps {
+            let Step::Ask(ask) = step else { continue };
+            let drawn = *ask.versions.end();
+            let version = (0..=drawn).rev().find(|version| compared(ask.api, *version));
+            if let Some(version) = version.filter(|version| *version < drawn) {
+                ask.versions = version..=version;
+                lowered += 1;
+            }
+        }
+        lowered
+    }
+
     /// The sequence with one version for each step. Steps with fewer versions than others stay at their last.
     #[must_use]
     pub fn round(&self, round: usize) -> Self {

@@ -19,7 +19,7 @@ use kafka_protocol::{
 };
 
 use super::{
-    super::{Cluster, log::Found, topic::Partition},
+    super::{Cluster, log::Found, topic::Partition, versions::Profile},
     Context, Reply,
     leadership::Servant,
     produce::INTERNAL_TOPICS,
@@ -85,8 +85,8 @@ impl Cluster {
         for topic in &request.topics {
             for wanted in &topic.partitions {
                 let key = (&topic.name, wanted.partition_index);
-                // What is asked for twice is refused once.
-                if !answered.insert(key) {
+                // What is asked for twice is refused once; by Kafka 3.9 as often as it is asked for.
+                if !answered.insert(key) && self.profile >= Profile::Kafka41 {
                     continue;
                 }
                 let found = if !ISOLATION_LEVELS.contains(&request.isolation_level) {

@@ -464,3 +464,28 @@ fn too_many_ids_push_out_the_one_unused_for_longest() {
 fn transactional_id(name: &str) -> TransactionalId {
     client::transactional_id(name)
 }
+
+/// DescribeTransactions shows it.
+#[test]
+fn kafka_39_keeps_the_time_of_the_last_transaction_when_its_producer_begins_anew() {
+    let (start, later) = (Time::from_ms(1_000), Time::from_ms(9_000));
+    for (server, time) in [(TransactionVersion::V1, Some(start)), (TransactionVersion::V2, None)] {
+        let mut transaction = Transaction::new(start, 7);
+        let mut initialise = |transaction: &mut Transaction| {
+            let made = transaction.initialise(later, SECOND, None, server, || 8);
+            match made.expect("nothing is in its way") {
+                Initialised::As(producer) => producer,
+                Initialised::AfterAbort => panic!("no transaction is open"),
+            }
+        };
+        let producer = initialise(&mut transaction);
+        let partition = (TopicName(StrBytes::from_static_str("orders")), 0);
+        transaction.add(start, producer, &[partition]).expect("it is its producer");
+        let ended = transaction.end(later, producer, true, TransactionVersion::V1, || 8);
+        assert_eq!(ended, Ok(Ended::Prepared(producer)));
+        transaction.markers_written(later, BTreeSet::new());
+        assert_eq!(transaction.started, Some(start));
+        initialise(&mut transaction);
+        assert_eq!(transaction.started, time, "{server:?}");
+    }
+}
