@@ -219,6 +219,10 @@ impl Cluster {
                 if partition.leader != Some(context.broker) {
                     return Err(ResponseError::NotLeaderOrFollower.into());
                 }
+                if let Some(partition) = self.topics.partition_mut(write.name, write.index) {
+                    let leader_epoch = partition.leader_epoch;
+                    partition.log.verifies(&batch, context.now, leader_epoch);
+                }
                 let producer = Producer { id: batch.producer_id(), epoch: batch.producer_epoch() };
                 self.verify_or_add_to_transaction(
                     context.now,

@@ -489,3 +489,23 @@ fn kafka_39_keeps_the_time_of_the_last_transaction_when_its_producer_begins_anew
         assert_eq!(transaction.started, time, "{server:?}");
     }
 }
+
+/// Else a transaction would lack records in its midst that its producer still sends again.
+#[test]
+fn records_behind_those_that_were_refused_are_not_taken() {
+    let mut story = Story::new(&[]);
+    story.init(4, "t").produce(10, "t", (0, 0), 0, "orders").produce(10, "t", (0, 0), 5, "orders");
+    story.add(3, "t", (0, 0), "orders").produce(10, "t", (0, 0), 5, "orders");
+    story.produce(10, "t", (0, 0), 0, "orders").produce(10, "t", (0, 0), 1, "orders");
+    story.tells(
+        "
+        InitProducerId v4 t: 0/0
+        Produce v10 t 0/0: InvalidTxnState
+        Produce v10 t 0/0: InvalidTxnState
+        AddPartitionsToTxn v3 t 0/0: ok
+        Produce v10 t 0/0: OutOfOrderSequenceNumber
+        Produce v10 t 0/0: ok
+        Produce v10 t 0/0: ok
+        ",
+    );
+}

@@ -136,9 +136,8 @@ fn offsets_of_a_partition_asked_for_twice_are_refused_twice() {
         let topic = ListOffsetsTopic::default()
             .with_name(topic_name("orders"))
             .with_partitions(vec![partition.clone(), partition]);
-        let request = ListOffsetsRequest::default()
-            .with_replica_id(BrokerId(-1))
-            .with_topics(vec![topic]);
+        let request =
+            ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic]);
         let told = talk.ask(leader, 9, &request).topics.remove(0).partitions;
         let codes: Vec<_> = told.iter().map(|partition| partition.error_code).collect();
         assert_eq!(codes, vec![ResponseError::InvalidRequest.code(); if is_39 { 2 } else { 1 }]);
