@@ -74,7 +74,6 @@ pub const ALLOWED: &[Allowance] = &[
     Allowance::set("CreatePartitions", "Results", &["Name"]),
     Allowance::set("DescribeConfigs", "Results[].Configs", &["Name"]),
     Allowance::set("ApiVersions", "SupportedFeatures", &["Name"]),
-    Allowance::set("ApiVersions", "FinalizedFeatures", &["Name"]),
     Allowance::set("ApiVersions", "ApiKeys", &["ApiKey"]),
     Allowance::set("Fetch", "Responses", &["Topic", "TopicId"]),
     Allowance::set("Fetch", "Responses[].Partitions", &["PartitionIndex"]),
@@ -100,14 +99,22 @@ pub const ALLOWED: &[Allowance] = &[
     Allowance::set("ConsumerGroupHeartbeat", "Assignment.TopicPartitions", &["TopicId"]),
     Allowance::set("ConsumerGroupDescribe", "Groups[].Members", &["MemberId"]),
     Allowance::set("ConsumerGroupDescribe", "Groups[].Members[].SubscribedTopicNames", &[]),
-    Allowance::set("ConsumerGroupDescribe", "Groups[].Members[].Assignment.TopicPartitions", &["TopicName"]),
+    Allowance::set(
+        "ConsumerGroupDescribe",
+        "Groups[].Members[].Assignment.TopicPartitions",
+        &["TopicName"],
+    ),
     Allowance::set(
         "ConsumerGroupDescribe",
         "Groups[].Members[].TargetAssignment.TopicPartitions",
         &["TopicName"],
     ),
     Allowance::set("AddPartitionsToTxn", "ResultsByTopicV3AndBelow", &["Name"]),
-    Allowance::set("AddPartitionsToTxn", "ResultsByTopicV3AndBelow[].ResultsByPartition", &["PartitionIndex"]),
+    Allowance::set(
+        "AddPartitionsToTxn",
+        "ResultsByTopicV3AndBelow[].ResultsByPartition",
+        &["PartitionIndex"],
+    ),
     Allowance::set("AddPartitionsToTxn", "ResultsByTransaction", &["TransactionalId"]),
     Allowance::set(
         "AddPartitionsToTxn",
@@ -180,8 +187,18 @@ pub const ALLOWED: &[Allowance] = &[
         is_forgotten,
         "a broker never answers when there is no transaction in it, which no client sends",
     ),
-    Allowance::when("Fetch", "**.BrokerBaseTimestamp", is_near, "the hour of an append by the broker"),
-    Allowance::when("Fetch", "**.BrokerMaxTimestamp", is_near, "the hour of an append by the broker"),
+    Allowance::when(
+        "Fetch",
+        "**.BrokerBaseTimestamp",
+        is_near,
+        "the hour of an append by the broker",
+    ),
+    Allowance::when(
+        "Fetch",
+        "**.BrokerMaxTimestamp",
+        is_near,
+        "the hour of an append by the broker",
+    ),
     Allowance::when(
         "DescribeProducers",
         "**.LastTimestamp",
@@ -193,6 +210,7 @@ pub const ALLOWED: &[Allowance] = &[
 
 /// What may differ from Kafka 4.0 and later, besides.
 const SINCE_40: &[Allowance] = &[
+    Allowance::set("ApiVersions", "FinalizedFeatures", &["Name"]),
     Allowance::set("ConsumerGroupDescribe", "Groups", &["GroupId"]),
     Allowance::when(
         "DescribeConfigs",
