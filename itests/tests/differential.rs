@@ -184,6 +184,8 @@ fn fake_broker_answers_as_kafka_does() {
         let bench = Bench::new(targets, Allowances::of(&fake_and_real::allowed(version)));
         bench.warm_up().await?;
         eprintln!("Kafka {version}: brokers ready after {:?}", start.elapsed());
+        let refused = schema::apis().iter().map(|api| fake_and_real::refused(profile, api).count());
+        eprintln!("{} versions that the fake one advertises, yet refuses", refused.sum::<usize>());
         let rounds = rounds(profile)?;
         let mut report = String::new();
         let mut shown = BTreeMap::new();

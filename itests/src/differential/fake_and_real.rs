@@ -50,11 +50,22 @@ fn newest(api: &Api) -> Option<i16> {
     rows.next().map(|(_, versions)| *versions.end())
 }
 
-/// The versions of an API that a fake broker of this profile offers and is compared in.
-pub fn offered(profile: Profile, api: &Api) -> impl Iterator<Item = i16> {
+/// The versions of an API that a fake broker of this profile advertises.
+fn versions(profile: Profile, api: &Api) -> impl Iterator<Item = i16> {
     let row = advertised(profile).find(|(key, _)| *key as i16 == api.key);
-    let versions = row.into_iter().flat_map(|(_, versions)| versions);
-    versions.filter(move |version| is_compared(profile, api, *version))
+    row.into_iter().flat_map(|(_, versions)| versions)
+}
+
+/// The versions of an API that a fake broker of this profile advertises and is compared in.
+pub fn offered(profile: Profile, api: &Api) -> impl Iterator<Item = i16> {
+    versions(profile, api).filter(move |version| is_compared(profile, api, *version))
+}
+
+/// The versions of an API that a fake broker of this profile advertises but does not serve.
+pub fn refused(profile: Profile, api: &Api) -> impl Iterator<Item = i16> {
+    let key = ApiKey::try_from(api.key);
+    versions(profile, api)
+        .filter(move |version| !key.is_ok_and(|key| is_served(profile, key, *version)))
 }
 
 /// Every difference that is no fault of the fake broker.

@@ -255,3 +255,33 @@ impl fmt::Display for Sequence {
         self.steps.iter().try_for_each(|step| writeln!(out, "{step}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::parse, *};
+
+    const TEXT: &str = "## two steps\nFetch v4..18 {}\nProduce v13 {}\n";
+
+    fn up_to_12(_: &Api, version: i16) -> bool {
+        version <= 12
+    }
+
+    fn only() -> Sequence {
+        parse::sequences(TEXT).expect("it can be read").remove(0)
+    }
+
+    #[test]
+    fn steps_without_a_version_that_is_compared_are_left_out_and_counted() {
+        let mut sequence = only();
+        assert_eq!((sequence.limit(|_, _| true), sequence.rounds()), (0, 15));
+        assert_eq!((sequence.limit(up_to_12), sequence.rounds()), (1, 9));
+        assert_eq!(sequence.to_string(), "## two steps\nFetch v4..12 {}\n");
+    }
+
+    #[test]
+    fn steps_of_later_versions_ask_for_the_last_one_that_is_compared() {
+        let mut sequence = only().round(0);
+        assert_eq!(sequence.lower(up_to_12), 1);
+        assert_eq!(sequence.to_string(), "## two steps\nFetch v4 {}\nProduce v12 {}\n");
+    }
+}

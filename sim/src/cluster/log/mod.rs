@@ -142,9 +142,10 @@ impl Log {
         known.is_some_and(|it| it.open_since.is_some() && it.epoch == batch.producer_epoch())
     }
 
-    /// The coordinator of a transaction is asked about a batch before it is appended.
-    pub(super) fn verifies(&mut self, batch: &Batch, now: Time, leader_epoch: i32) {
-        self.producers.verifies(batch, now.ms(), leader_epoch);
+    /// The coordinator of a transaction is asked about a batch before it is appended. `is_tv2`: of a client that has brokers
+    /// add partitions.
+    pub(super) fn verifies(&mut self, batch: &Batch, now: Time, leader_epoch: i32, is_tv2: bool) {
+        self.producers.verifies(batch, now.ms(), leader_epoch, is_tv2);
     }
 
     /// A replica stops where the log ends now.

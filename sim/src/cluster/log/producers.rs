@@ -102,7 +102,18 @@ struct Verification {
     producer_epoch: i16,
     /// The first of the records that it was asked about.
     lowest_sequence: i32,
+    /// Whether it was for a client of TV2: where nothing of this epoch is known, it must begin with sequence 0.
+    begins_at_zero: bool,
     since_ms: i64,
+}
+
+impl Verification {
+    fn refuses(&self, batch: &Batch, producer: Option<&Producer>, leader_epoch: i32) -> bool {
+        let first = batch.base_sequence();
+        let is_new = producer.is_none_or(|producer| producer.batches.is_empty());
+        self.leader_epoch == leader_epoch
+            && (first > self.lowest_sequence || self.begins_at_zero && first != 0 && is_new)
+    }
 }
 
 /// What stands in a batch without an epoch.
@@ -139,29 +150,31 @@ impl Producers {
             return Err(ResponseError::InvalidProducerEpoch);
         }
         let verification = self.verifications.get(&batch.producer_id());
-        if verification.is_some_and(|asked| {
-            asked.leader_epoch == leader_epoch && batch.base_sequence() > asked.lowest_sequence
-        }) {
+        if verification.is_some_and(|asked| asked.refuses(batch, producer, leader_epoch)) {
             return Err(ResponseError::OutOfOrderSequenceNumber);
         }
         producer.map_or(Ok(()), |producer| producer.check(batch))?;
         Ok(None)
     }
 
-    /// The coordinator is asked about a batch, for a leader.
-    pub(super) fn verifies(&mut self, batch: &Batch, now_ms: i64, leader_epoch: i32) {
+    /// The coordinator is asked about a batch, for a leader. `is_tv2`: of a client that has brokers add partitions.
+    pub(super) fn verifies(&mut self, batch: &Batch, now_ms: i64, leader_epoch: i32, is_tv2: bool) {
         let asked = Verification {
             leader_epoch,
             producer_epoch: batch.producer_epoch(),
             lowest_sequence: batch.base_sequence(),
+            begins_at_zero: is_tv2,
             since_ms: now_ms,
         };
         if self.verifications.len() >= PRODUCERS_MAX {
             self.verifications.pop_first();
         }
         let known = self.verifications.entry(batch.producer_id()).or_insert(asked);
-        if known.leader_epoch != leader_epoch || known.producer_epoch < asked.producer_epoch {
+        if known.leader_epoch != leader_epoch {
             *known = asked;
+        } else if known.producer_epoch < asked.producer_epoch {
+            known.producer_epoch = asked.producer_epoch;
+            known.lowest_sequence = asked.lowest_sequence;
         } else if known.producer_epoch == asked.producer_epoch {
             known.lowest_sequence = known.lowest_sequence.min(asked.lowest_sequence);
         }

@@ -82,7 +82,7 @@ fn brokers_have_settings_of_their_own_for_these() {
     for (mut talk, is_39) in both() {
         let told = describe(&mut talk, 4, "1");
         let mut configs = told.results[0].configs.iter();
-        let found = configs.find(|config| config.name == "log.message.format.version");
+        let found = configs.find(|config| config.name.as_str() == "log.message.format.version");
         let value = found.and_then(|config| config.value.as_ref()).map(StrBytes::as_str);
         assert_eq!(value, is_39.then_some("3.0-IV1"));
     }
