@@ -138,6 +138,35 @@ impl Sequence {
         spans.max().unwrap_or(1)
     }
 
+    /// Leaves out those versions of steps that are not `compared`, which are the first or last ones, and steps of which no
+    /// version is left. How many these were.
+    pub fn limit(&mut self, compared: impl Fn(&Api, i16) -> bool) -> usize {
+        let before = self.steps.len();
+        self.steps.retain_mut(|step| {
+            let Step::Ask(ask) = step else { return true };
+            let mut left = ask.versions.clone().filter(|version| compared(ask.api, *version));
+            let Some(first) = left.next() else { return false };
+            ask.versions = first..=left.last().unwrap_or(first);
+            true
+        });
+        before - self.steps.len()
+    }
+
+    /// Has steps of a version that is not `compared` ask for the last one before it that is. How many these were.
+    pub fn lower(&mut self, compared: impl Fn(&Api, i16) -> bool) -> usize {
+        let mut lowered = 0;
+        for step in &mut self.steps {
+            let Step::Ask(ask) = step else { continue };
+            let drawn = *ask.versions.end();
+            let version = (0..=drawn).rev().find(|version| compared(ask.api, *version));
+            if let Some(version) = version.filter(|version| *version < drawn) {
+                ask.versions = version..=version;
+                lowered += 1;
+            }
+        }
+        lowered
+    }
+
     /// The sequence with one version for each step. Steps with fewer versions than others stay at their last.
     #[must_use]
     pub fn round(&self, round: usize) -> Self {
@@ -224,5 +253,35 @@ impl fmt::Display for Sequence {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "## {}", self.name)?;
         self.steps.iter().try_for_each(|step| writeln!(out, "{step}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::parse, *};
+
+    const TEXT: &str = "## two steps\nFetch v4..18 {}\nProduce v13 {}\n";
+
+    fn up_to_12(_: &Api, version: i16) -> bool {
+        version <= 12
+    }
+
+    fn only() -> Sequence {
+        parse::sequences(TEXT).expect("it can be read").remove(0)
+    }
+
+    #[test]
+    fn steps_without_a_version_that_is_compared_are_left_out_and_counted() {
+        let mut sequence = only();
+        assert_eq!((sequence.limit(|_, _| true), sequence.rounds()), (0, 15));
+        assert_eq!((sequence.limit(up_to_12), sequence.rounds()), (1, 9));
+        assert_eq!(sequence.to_string(), "## two steps\nFetch v4..12 {}\n");
+    }
+
+    #[test]
+    fn steps_of_later_versions_ask_for_the_last_one_that_is_compared() {
+        let mut sequence = only().round(0);
+        assert_eq!(sequence.lower(up_to_12), 1);
+        assert_eq!(sequence.to_string(), "## two steps\nFetch v4 {}\nProduce v12 {}\n");
     }
 }

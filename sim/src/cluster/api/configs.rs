@@ -22,7 +22,8 @@ use super::{
     super::{
         Cluster,
         controller::{Refusal, check_name},
-        settings::{Alteration, Described, Kind, Settings},
+        settings::{Alteration, Described, Kind},
+        versions::Profile,
     },
     Context, Reply,
 };
@@ -113,6 +114,8 @@ impl Cluster {
             CLIENT_METRICS if name.is_empty() => {
                 return invalid("Client metrics subscription name must not be empty");
             }
+            // Kafka 3.9 tells what is set alone, which nothing is here.
+            CLIENT_METRICS if self.profile == Profile::Kafka39 => return Ok(Vec::new()),
             CLIENT_METRICS => {
                 return Ok(vec![
                     plain("interval.ms", "300000", DEFAULT_SOURCE, Kind::Int),
@@ -120,6 +123,8 @@ impl Cluster {
                     plain("metrics", "", DEFAULT_SOURCE, Kind::List),
                 ]);
             }
+            // Kafka 3.9 does not take this kind, which it lets be altered.
+            GROUP if self.profile == Profile::Kafka39 => return invalid(MALFORMED),
             GROUP if name.is_empty() => return invalid("Group name must not be empty"),
             GROUP => self.settings.describe_group(name, context.broker),
             _ => return invalid(MALFORMED),
@@ -284,7 +289,7 @@ impl Cluster {
                 let none = BTreeMap::new();
                 let topic = self.topics.get(&key);
                 let current = topic.map_or(&none, |topic| &topic.configs);
-                let configs = Settings::alter_topic(current, &alterations)?;
+                let configs = self.settings.alter_topic(current, &alterations)?;
                 let Some(topic) = self.topics.get_mut(&key) else {
                     let text = format!("The topic '{name}' does not exist.");
                     return Err(Refusal::new(ResponseError::UnknownTopicOrPartition, text));

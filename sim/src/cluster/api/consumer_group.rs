@@ -27,13 +27,11 @@ use super::{
         },
         short_id,
         time::millis,
+        versions::Profile,
     },
     Context, Reply,
 };
 
-/// All that may be done with a group, as Kafka answers when nothing is forbidden: read, delete, describe and
-/// its configurations.
-pub(super) const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 /// From which version on members make their ids themselves.
 const CLIENT_MAKES_IDS: i16 = 1;
 /// A member of the KIP-848 protocol, as ConsumerGroupDescribe numbers it.
@@ -159,6 +157,14 @@ impl Cluster {
         })
     }
 
+    /// All that may be done with a group, as Kafka answers when nothing is forbidden: read, delete, describe and, from 4.0 on,
+    /// its configurations.
+    pub(super) fn group_operations(&self) -> i32 {
+        const CONFIGS: i32 = 1 << 10 | 1 << 11;
+        let configs = if self.profile >= Profile::Kafka41 { CONFIGS } else { 0 };
+        1 << 3 | 1 << 6 | 1 << 8 | configs
+    }
+
     pub(super) fn consumer_group_describe(
         &mut self,
         context: &Context,
@@ -170,14 +176,15 @@ impl Cluster {
                 Err(refusal) => describe::DescribedGroup::default()
                     .with_error_code(refusal.error.code())
                     .with_error_message(
-                        (!refusal.message.is_empty())
+                        // Kafka 3.9 leaves the error to its code.
+                        (self.profile >= Profile::Kafka41 && !refusal.message.is_empty())
                             .then(|| StrBytes::from_string(refusal.message)),
                     ),
             };
             let found = described.error_code == 0;
             let described = described.with_group_id(id);
             if found && request.include_authorized_operations {
-                described.with_authorized_operations(GROUP_OPERATIONS)
+                described.with_authorized_operations(self.group_operations())
             } else {
                 described
             }

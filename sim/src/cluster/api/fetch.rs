@@ -28,9 +28,11 @@ use super::{
         time::{Time, millis},
         timers::Timer,
         topic::Partition,
+        versions::Profile,
     },
     Context, Reply,
     leadership::Servant,
+    offsets::ISOLATION_LEVELS,
 };
 
 /// A fetch as it is carried out, at once or after a wait.
@@ -114,6 +116,9 @@ impl Cluster {
         context: &Context,
         request: FetchRequest,
     ) -> Reply<FetchResponse> {
+        if !ISOLATION_LEVELS.contains(&request.isolation_level) {
+            return Reply::Now(self.refused(context.version(), request));
+        }
         let max_wait_ms = request.max_wait_ms;
         let fetch = match self.plan(context, request) {
             Ok(fetch) => fetch,
@@ -132,6 +137,28 @@ impl Cluster {
         }
         self.waiting_fetches.insert(context.ticket, fetch);
         Reply::Later
+    }
+
+    /// The answer to a request that cannot be read: an error of it all, and before topic ids one for each partition.
+    fn refused(&self, version: i16, request: FetchRequest) -> FetchResponse {
+        let error = ResponseError::UnknownServerError;
+        let mut response = FetchResponse::default();
+        if version >= 7 {
+            response = response.with_error_code(error.code()).with_session_id(request.session_id);
+        }
+        let topics = if version < 13 { request.topics } else { Vec::new() };
+        let topics = topics.into_iter().map(|topic| {
+            let answers = topic.partitions.into_iter().map(|partition| {
+                let answer =
+                    failed(partition.partition, error).with_aborted_transactions(Some(Vec::new()));
+                // Null where Kafka 3.9 says so.
+                answer.with_records((self.profile >= Profile::Kafka41).then(bytes::Bytes::new))
+            });
+            FetchableTopicResponse::default()
+                .with_topic(topic.topic)
+                .with_partitions(answers.collect())
+        });
+        response.with_responses(topics.collect())
     }
 
     /// Finds out what a fetch wants, with what its session knows.

@@ -10,7 +10,7 @@ use kafka_protocol::{
 };
 
 use super::{
-    super::{Cluster, coordinator::Coordinated},
+    super::{Cluster, coordinator::Coordinated, versions::Profile},
     Context, Reply,
 };
 
@@ -99,7 +99,11 @@ impl Cluster {
                         .with_port(i32::from(broker.port))
                 },
             )
-        } else if key_type == SHARE && version >= SHARE_FROM && is_share_key(&key) {
+        } else if key_type == SHARE
+            && version >= SHARE_FROM
+            // Kafka 3.9 has no such coordinator, whatever the key.
+            && (self.profile == Profile::Kafka39 || is_share_key(&key))
+        {
             failed(ResponseError::CoordinatorNotAvailable, "The coordinator is not available.")
         } else {
             let message = "This most likely occurs because of a request being malformed by the client \

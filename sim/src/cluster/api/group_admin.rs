@@ -23,7 +23,6 @@ use super::{
         },
     },
     Context, Reply,
-    consumer_group::GROUP_OPERATIONS,
 };
 
 /// From which version on the answer has room for an error instead of the state of a dead group.
@@ -87,7 +86,7 @@ impl Cluster {
             };
             let described = described.with_group_id(id);
             if described.error_code == 0 && request.include_authorized_operations {
-                described.with_authorized_operations(GROUP_OPERATIONS)
+                described.with_authorized_operations(self.group_operations())
             } else {
                 described
             }

@@ -21,6 +21,7 @@ use super::{
             service::named_or_not,
         },
         time::{Time, millis},
+        versions::Profile,
     },
     Context, Reply,
 };
@@ -230,9 +231,13 @@ impl Cluster {
         let (results, answers) = match self.groups.get_mut(id).map(|group| &mut group.members) {
             Some(Members::Classic(group)) => group.leave(now, &identities),
             Some(Members::Consumer(group)) => {
-                let results = identities
-                    .iter()
-                    .map(|identity| group.remove_member(identity.member, identity.instance));
+                let results = identities.iter().map(|identity| match self.profile {
+                    // It only takes this from members that speak the classic protocol, which none here does.
+                    Profile::Kafka39 => group
+                        .member_named(identity.member, identity.instance)
+                        .and(Err(ResponseError::UnknownMemberId)),
+                    Profile::Kafka41 => group.remove_member(identity.member, identity.instance),
+                });
                 (results.collect(), Vec::new())
             }
             // Then none of them is a member of it.

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::{
     ResponseError,
@@ -19,7 +19,7 @@ use kafka_protocol::{
 };
 
 use super::{
-    super::{Cluster, log::Found, topic::Partition},
+    super::{Cluster, log::Found, topic::Partition, versions::Profile},
     Context, Reply,
     leadership::Servant,
     produce::INTERNAL_TOPICS,
@@ -46,7 +46,7 @@ const HIGH_WATERMARK: i64 = -1;
 const NOT_FOUND: Found = Found { offset: -1, timestamp: -1, leader_epoch: -1 };
 
 /// `read_uncommitted` and `read_committed`.
-const ISOLATION_LEVELS: [i8; 2] = [0, 1];
+pub(super) const ISOLATION_LEVELS: [i8; 2] = [0, 1];
 
 /// The answer for a partition.
 fn tell(
@@ -85,8 +85,8 @@ impl Cluster {
         for topic in &request.topics {
             for wanted in &topic.partitions {
                 let key = (&topic.name, wanted.partition_index);
-                // What is asked for twice is refused once.
-                if !answered.insert(key) {
+                // What is asked for twice is refused once; by Kafka 3.9 as often as it is asked for.
+                if !answered.insert(key) && self.profile >= Profile::Kafka41 {
                     continue;
                 }
                 let found = if !ISOLATION_LEVELS.contains(&request.isolation_level) {
@@ -211,22 +211,24 @@ impl Cluster {
         context: &Context,
         request: DeleteRecordsRequest,
     ) -> Reply<DeleteRecordsResponse> {
-        let mut response = DeleteRecordsResponse::default();
+        // Of a partition that is named twice the last offset counts.
+        let mut topics = BTreeMap::<TopicName, BTreeMap<i32, i64>>::new();
         for topic in request.topics {
-            let partitions = topic.partitions.into_iter().map(|wanted| {
-                let answer = DeleteRecordsPartitionResult::default()
-                    .with_partition_index(wanted.partition_index);
-                let partition = (&topic.name, wanted.partition_index);
-                match self.delete_from(context, partition, wanted.offset) {
+            let offsets = topics.entry(topic.name).or_default();
+            offsets.extend(topic.partitions.iter().map(|it| (it.partition_index, it.offset)));
+        }
+        let mut response = DeleteRecordsResponse::default();
+        for (name, offsets) in topics {
+            let partitions = offsets.into_iter().map(|(index, offset)| {
+                let answer = DeleteRecordsPartitionResult::default().with_partition_index(index);
+                match self.delete_from(context, (&name, index), offset) {
                     Ok(low_watermark) => answer.with_low_watermark(low_watermark),
                     Err(error) => answer.with_low_watermark(-1).with_error_code(error.code()),
                 }
             });
             let partitions = partitions.collect();
             response.topics.push(
-                DeleteRecordsTopicResult::default()
-                    .with_name(topic.name)
-                    .with_partitions(partitions),
+                DeleteRecordsTopicResult::default().with_name(name).with_partitions(partitions),
             );
         }
         Reply::Now(response)

@@ -223,13 +223,19 @@ impl Cluster {
                 if partition.leader != Some(context.broker) {
                     return Err(ResponseError::NotLeaderOrFollower.into());
                 }
+                let membership = Membership::of_produce(context.version());
+                if let Some(partition) = self.topics.partition_mut(write.name, write.index) {
+                    let leader_epoch = partition.leader_epoch;
+                    let is_tv2 = membership == Membership::Implicit;
+                    partition.log.verifies(&batch, context.now, leader_epoch, is_tv2);
+                }
                 let producer = Producer { id: batch.producer_id(), epoch: batch.producer_epoch() };
                 self.verify_or_add_to_transaction(
                     context.now,
                     id,
                     producer,
                     (write.name.clone(), write.index),
-                    Membership::of_produce(context.version()),
+                    membership,
                 )?;
             }
         }

@@ -1,6 +1,7 @@
 //! Requests and answers of the administrative APIs, as transcripts and at random.
 
 mod admin;
+mod kafka39;
 mod oddities;
 mod random;
 mod story;

@@ -14,7 +14,6 @@ use super::{
         Cluster,
         broker::Broker,
         coordinator::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC},
-        settings::Settings,
         topic::{Partition, Topic},
     },
     Refusal,
@@ -92,7 +91,7 @@ impl Cluster {
             return Err(Refusal::new(ResponseError::TopicAlreadyExists, text));
         }
         self.check_collision(name)?;
-        let configs = Settings::check_topic_configs(&new.configs)?;
+        let configs = self.settings.check_topic_configs(&new.configs)?;
         let replicas = if new.assignments.is_empty() {
             self.place_topic(name, new)?
         } else {

@@ -142,6 +142,12 @@ impl Log {
         known.is_some_and(|it| it.open_since.is_some() && it.epoch == batch.producer_epoch())
     }
 
+    /// The coordinator of a transaction is asked about a batch before it is appended. `is_tv2`: of a client that has brokers
+    /// add partitions.
+    pub(super) fn verifies(&mut self, batch: &Batch, now: Time, leader_epoch: i32, is_tv2: bool) {
+        self.producers.verifies(batch, now.ms(), leader_epoch, is_tv2);
+    }
+
     /// A replica stops where the log ends now.
     pub(super) fn replica_stopped(&mut self, replica: BrokerId) {
         self.stopped.entry(replica).or_insert(self.end);
@@ -190,7 +196,7 @@ impl Log {
     ) -> Result<Appended, Refused> {
         let max_timestamp = validate::validate(batch, config, now.ms())?;
         if batch.has_producer()
-            && let Some(taken) = self.producers.check(batch)?
+            && let Some(taken) = self.producers.check(batch, leader_epoch)?
         {
             return Ok(Appended {
                 base_offset: taken.first_offset,

@@ -10,6 +10,9 @@
 //!         lower  ─▶ INVALID_PRODUCER_EPOCH
 //! ```
 //! The contents of a repeat are not compared: Kafka does not either.
+//!
+//! Of a producer about whose transaction the coordinator is asked, a leader takes nothing that is behind the first sequence that
+//! it was to ask about, until something was taken: records that were refused cannot be passed over by later ones (KIP-890).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -65,10 +68,8 @@ impl Producer {
             .copied()
     }
 
+    /// Whether a batch of this epoch or a later one may follow.
     fn check(&self, batch: &Batch) -> Result<(), ResponseError> {
-        if batch.producer_epoch() < self.epoch {
-            return Err(ResponseError::InvalidProducerEpoch);
-        }
         let expected = if batch.producer_epoch() > self.epoch {
             0
         } else {
@@ -93,6 +94,28 @@ impl Producer {
     }
 }
 
+/// The coordinator of a transaction was asked whether a partition is in it.
+#[derive(Clone, Copy, Debug)]
+struct Verification {
+    /// Of the leader that asked: the next one knows nothing of it.
+    leader_epoch: i32,
+    producer_epoch: i16,
+    /// The first of the records that it was asked about.
+    lowest_sequence: i32,
+    /// Whether it was for a client of TV2: where nothing of this epoch is known, it must begin with sequence 0.
+    begins_at_zero: bool,
+    since_ms: i64,
+}
+
+impl Verification {
+    fn refuses(&self, batch: &Batch, producer: Option<&Producer>, leader_epoch: i32) -> bool {
+        let first = batch.base_sequence();
+        let is_new = producer.is_none_or(|producer| producer.batches.is_empty());
+        self.leader_epoch == leader_epoch
+            && (first > self.lowest_sequence || self.begins_at_zero && first != 0 && is_new)
+    }
+}
+
 /// What stands in a batch without an epoch.
 const NO_EPOCH: i16 = -1;
 
@@ -100,6 +123,7 @@ const NO_EPOCH: i16 = -1;
 #[derive(Debug, Default)]
 pub(super) struct Producers {
     by_id: BTreeMap<i64, Producer>,
+    verifications: BTreeMap<i64, Verification>,
     uses: u64,
 }
 
@@ -113,11 +137,46 @@ impl Producers {
     }
 
     /// Whether a batch of a producer may be appended; with the batch that it repeats.
-    pub(super) fn check(&self, batch: &Batch) -> Result<Option<Taken>, ResponseError> {
-        let Some(producer) = self.by_id.get(&batch.producer_id()) else { return Ok(None) };
-        match producer.repeated(batch) {
-            Some(taken) => Ok(Some(taken)),
-            None => producer.check(batch).map(|()| None),
+    pub(super) fn check(
+        &self,
+        batch: &Batch,
+        leader_epoch: i32,
+    ) -> Result<Option<Taken>, ResponseError> {
+        let producer = self.by_id.get(&batch.producer_id());
+        if let Some(taken) = producer.and_then(|producer| producer.repeated(batch)) {
+            return Ok(Some(taken));
+        }
+        if producer.is_some_and(|producer| batch.producer_epoch() < producer.epoch) {
+            return Err(ResponseError::InvalidProducerEpoch);
+        }
+        let verification = self.verifications.get(&batch.producer_id());
+        if verification.is_some_and(|asked| asked.refuses(batch, producer, leader_epoch)) {
+            return Err(ResponseError::OutOfOrderSequenceNumber);
+        }
+        producer.map_or(Ok(()), |producer| producer.check(batch))?;
+        Ok(None)
+    }
+
+    /// The coordinator is asked about a batch, for a leader. `is_tv2`: of a client that has brokers add partitions.
+    pub(super) fn verifies(&mut self, batch: &Batch, now_ms: i64, leader_epoch: i32, is_tv2: bool) {
+        let asked = Verification {
+            leader_epoch,
+            producer_epoch: batch.producer_epoch(),
+            lowest_sequence: batch.base_sequence(),
+            begins_at_zero: is_tv2,
+            since_ms: now_ms,
+        };
+        if self.verifications.len() >= PRODUCERS_MAX {
+            self.verifications.pop_first();
+        }
+        let known = self.verifications.entry(batch.producer_id()).or_insert(asked);
+        if known.leader_epoch != leader_epoch {
+            *known = asked;
+        } else if known.producer_epoch < asked.producer_epoch {
+            known.producer_epoch = asked.producer_epoch;
+            known.lowest_sequence = asked.lowest_sequence;
+        } else if known.producer_epoch == asked.producer_epoch {
+            known.lowest_sequence = known.lowest_sequence.min(asked.lowest_sequence);
         }
     }
 
@@ -136,6 +195,7 @@ impl Producers {
     /// A batch of a producer stands in the log now.
     pub(super) fn taken(&mut self, batch: &Batch) {
         let base_offset = batch.base_offset();
+        self.verifications.remove(&batch.producer_id());
         let producer = self.used(batch.producer_id(), batch.producer_epoch());
         producer.last_timestamp = batch.max_timestamp();
         if batch.is_transactional() {
@@ -155,6 +215,7 @@ impl Producers {
 
     /// A marker of a producer stands in the log now; where the transaction that it ends began.
     pub(super) fn marked(&mut self, marker: &Marker) -> Option<i64> {
+        self.verifications.remove(&marker.producer_id);
         let producer = self.used(marker.producer_id, marker.producer_epoch);
         producer.coordinator_epoch = marker.coordinator_epoch;
         producer.last_timestamp = marker.timestamp;
@@ -193,6 +254,7 @@ impl Producers {
             producer.open_since.is_some()
                 || now_ms.saturating_sub(producer.last_timestamp) < after_ms
         });
+        self.verifications.retain(|_, asked| now_ms.saturating_sub(asked.since_ms) < after_ms);
     }
 
     pub(super) fn is_empty(&self) -> bool {

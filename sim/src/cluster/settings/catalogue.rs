@@ -182,8 +182,22 @@ pub(super) const BROKER: &[BrokerSetting] = &[
     dynamic("unclean.leader.election.enable", Boolean, Some("false")),
 ];
 
+/// Those that only Kafka 3.9 has.
+pub(super) const BROKER_ONLY_39: &[BrokerSetting] = &[
+    dynamic("log.message.downconversion.enable", Boolean, Some("true")),
+    fixed("log.message.format.version", Text, Some("3.0-IV1")),
+    dynamic("log.message.timestamp.difference.max.ms", Long, Some("9223372036854775807")),
+];
+
+/// Topics of Kafka 4.1.
+pub(super) const TOPIC: &[OwnSetting] = TOPIC_39.split_at(3).1;
+
+/// Topics of Kafka 3.9, which have three more; they go by no setting about formats of records before magic 2.
 #[rustfmt::skip]
-pub(super) const TOPIC: &[OwnSetting] = &[
+pub(super) const TOPIC_39: &[OwnSetting] = &[
+    own("message.downconversion.enable", Boolean, "true", Some("log.message.downconversion.enable")),
+    own("message.format.version", Text, "3.0-IV1", Some("log.message.format.version")),
+    own("message.timestamp.difference.max.ms", Long, "9223372036854775807", Some("log.message.timestamp.difference.max.ms")),
     own("cleanup.policy", List, "delete", Some("log.cleanup.policy")),
     own("compression.gzip.level", Int, "-1", Some("compression.gzip.level")),
     own("compression.lz4.level", Int, "9", Some("compression.lz4.level")),
@@ -282,6 +296,7 @@ pub(super) const ALLOWED: &[(&str, Allowed)] = &[
     ("message.max.bytes", AtLeast(0)),
     ("message.timestamp.after.max.ms", AtLeast(0)),
     ("message.timestamp.before.max.ms", AtLeast(0)),
+    ("message.timestamp.difference.max.ms", AtLeast(0)),
     ("message.timestamp.type", OneOf(TIMESTAMPS)),
     ("min.cleanable.dirty.ratio", Between(0, 1)),
     ("min.compaction.lag.ms", AtLeast(0)),

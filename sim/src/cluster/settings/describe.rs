@@ -6,8 +6,9 @@ use kafka_protocol::messages::BrokerId;
 
 use super::{
     super::versions::Profile,
-    Settings, broker_setting,
-    catalogue::{BROKER, GROUP, NOT_IN_39, OwnSetting, STAND_INS, TOPIC},
+    Settings,
+    catalogue::{BROKER, BROKER_ONLY_39, GROUP, NOT_IN_39, OwnSetting, STAND_INS},
+    topic_settings,
     value::Kind,
 };
 
@@ -57,7 +58,7 @@ impl Settings {
         configs: &BTreeMap<String, String>,
         asked: BrokerId,
     ) -> Vec<Described> {
-        self.describe_own(configs, TOPIC, Source::Topic, asked)
+        self.describe_own(configs, topic_settings(self.profile), Source::Topic, asked)
     }
 
     /// All settings of a group.
@@ -119,10 +120,12 @@ impl Settings {
             .altered
             .keys()
             .chain(self.altered_of.get(&id).into_iter().flat_map(|altered| altered.keys()));
-        let unknown = altered.filter(|name| broker_setting(name).is_none());
+        let unknown = altered.filter(|name| self.broker_setting(name).is_none());
         let is_41 = self.profile >= Profile::Kafka41;
         let known = BROKER.iter().map(|setting| setting.name);
         let known = known.filter(|name| is_41 || !NOT_IN_39.contains(name));
+        let only_39 = BROKER_ONLY_39.iter().map(|setting| setting.name).filter(|_| !is_41);
+        let known = known.chain(only_39);
         let mut names: Vec<_> = known.chain(unknown.map(String::as_str)).collect();
         names.sort_unstable();
         names.dedup();
@@ -151,7 +154,7 @@ impl Settings {
     }
 
     fn broker_entry(&self, name: &str, broker: Option<BrokerId>) -> Described {
-        let setting = broker_setting(name);
+        let setting = self.broker_setting(name);
         let kind = setting.map_or(Kind::Unknown, |setting| setting.kind);
         let mut synonyms = self.synonyms(name, broker);
         if broker.is_none() {
@@ -190,7 +193,7 @@ impl Settings {
             })
         });
         let defaults = names.iter().filter_map(|name| {
-            let value = self.default_of(broker_setting(name)?)?.to_owned();
+            let value = self.default_of(self.broker_setting(name)?)?.to_owned();
             Some(Synonym { name: (*name).to_owned(), value, source: Source::Default })
         });
         set.chain(defaults).skip_while(|synonym| synonym.name != name).collect()

@@ -22,7 +22,8 @@ pub(super) use describe::Described;
 pub(super) use value::Kind;
 
 use self::catalogue::{
-    ALLOWED, BROKER, BROKER_39, BrokerSetting, GROUP, OwnSetting, STAND_INS, TOPIC,
+    ALLOWED, BROKER, BROKER_39, BROKER_ONLY_39, BrokerSetting, GROUP, OwnSetting, STAND_INS, TOPIC,
+    TOPIC_39,
 };
 use super::{controller::Refusal, topic::Topic, versions::Profile};
 
@@ -89,9 +90,16 @@ impl Settings {
         if let Some(value) = own.or_else(|| self.derived.get(name)) {
             return value;
         }
-        let known = broker_setting(name);
+        let known = self.broker_setting(name);
         let known = known.unwrap_or_else(|| panic!("`{name}` is not in the catalogue"));
         self.default_of(known).unwrap_or("")
+    }
+
+    fn broker_setting(&self, name: &str) -> Option<&'static BrokerSetting> {
+        broker_setting(name).or_else(|| {
+            let mut older = BROKER_ONLY_39.iter().filter(|_| self.profile == Profile::Kafka39);
+            older.find(|setting| setting.name == name)
+        })
     }
 
     fn default_of(&self, setting: &BrokerSetting) -> Option<&'static str> {
@@ -120,7 +128,7 @@ impl Settings {
 
     /// A setting of a topic: its own, or the brokers' under the name that they use for it.
     pub(super) fn topic_text<'a>(&'a self, topic: &'a Topic, name: &str) -> &'a str {
-        self.own(&topic.configs, TOPIC, name)
+        self.own(&topic.configs, topic_settings(self.profile), name)
     }
 
     pub(super) fn topic_int(&self, topic: &Topic, name: &str) -> i64 {
@@ -177,6 +185,7 @@ impl Settings {
 
     /// The settings of a topic that is to be created.
     pub(super) fn check_topic_configs(
+        &self,
         configs: &BTreeMap<String, Option<String>>,
     ) -> Result<BTreeMap<String, String>, Refusal> {
         let nulls: Vec<_> = configs
@@ -190,20 +199,22 @@ impl Settings {
         let set = configs
             .iter()
             .filter_map(|(name, value)| Some((name.clone(), Alteration::Set(value.clone()?))));
-        Self::alter_topic(&BTreeMap::new(), &set.collect())
+        self.alter_topic(&BTreeMap::new(), &set.collect())
     }
 
     /// What becomes of a topic's own settings.
     pub(super) fn alter_topic(
+        &self,
         current: &BTreeMap<String, String>,
         alterations: &BTreeMap<String, Alteration>,
     ) -> Result<BTreeMap<String, String>, Refusal> {
+        let catalogue = topic_settings(self.profile);
         let default = |name: &str| {
-            let setting = own_setting(TOPIC, name)?;
+            let setting = own_setting(catalogue, name)?;
             Some((setting.kind, setting.default))
         };
         let altered = alter(current, alterations, default)?;
-        check_own("topic", TOPIC, altered)
+        check_own("topic", catalogue, altered)
     }
 
     /// Alters a group's own settings.
@@ -279,7 +290,7 @@ impl Settings {
     ) -> Result<(), Refusal> {
         let fixed: Vec<_> = alterations
             .keys()
-            .filter(|name| broker_setting(name).is_some_and(|setting| !setting.dynamic))
+            .filter(|name| self.broker_setting(name).is_some_and(|setting| !setting.dynamic))
             .map(String::as_str)
             .collect();
         if !fixed.is_empty() {
@@ -290,8 +301,8 @@ impl Settings {
         self.check_min_isr(broker, alterations)?;
         for (name, alteration) in alterations {
             let (verb, known) = match alteration {
-                Alteration::Append(_) => ("append", broker_setting(name)),
-                Alteration::Subtract(_) => ("subtract", broker_setting(name)),
+                Alteration::Append(_) => ("append", self.broker_setting(name)),
+                Alteration::Subtract(_) => ("subtract", self.broker_setting(name)),
                 Alteration::Set(_) | Alteration::Delete => continue,
             };
             if known.is_none_or(|setting| setting.kind != Kind::List) {
@@ -304,12 +315,12 @@ impl Settings {
             Some(id) => self.altered_of.get(&id).cloned().unwrap_or_default(),
         };
         let default = |name: &str| {
-            let setting = broker_setting(name)?;
+            let setting = self.broker_setting(name)?;
             Some((setting.kind, setting.default.unwrap_or("")))
         };
         let mut altered = alter(&current, alterations, default)?;
         for (name, value) in &mut altered {
-            let kind = broker_setting(name).map_or(Kind::Unknown, |setting| setting.kind);
+            let kind = self.broker_setting(name).map_or(Kind::Unknown, |setting| setting.kind);
             *value = value::check(name, kind, allowed(name), value)
                 .map_err(|refusal| Refusal { error: ResponseError::InvalidRequest, ..refusal })?;
         }
@@ -347,6 +358,14 @@ impl Settings {
 
 fn broker_setting(name: &str) -> Option<&'static BrokerSetting> {
     BROKER.binary_search_by(|setting| setting.name.cmp(name)).ok().map(|at| &BROKER[at])
+}
+
+/// What topics of a release have.
+fn topic_settings(profile: Profile) -> &'static [OwnSetting] {
+    match profile {
+        Profile::Kafka39 => TOPIC_39,
+        Profile::Kafka41 => TOPIC,
+    }
 }
 
 fn own_setting(catalogue: &'static [OwnSetting], name: &str) -> Option<&'static OwnSetting> {

@@ -85,7 +85,7 @@ pub(in super::super) struct Transaction {
     pub(in super::super) producer: Producer,
     /// The producer's timeout for its transactions.
     pub(in super::super) timeout: Duration,
-    /// When the transaction began; `None` outside of one.
+    /// When the transaction began, or the last one; `None` after an initialisation, as brokers of TV2 have it.
     pub(in super::super) started: Option<Time>,
     /// In the transaction, or while it ends: those that still lack their marker.
     pub(in super::super) partitions: BTreeSet<TopicPartition>,
@@ -148,7 +148,10 @@ impl Transaction {
         }
         self.state = TransactionState::Empty;
         self.timeout = timeout;
-        self.started = None;
+        if server == TransactionVersion::V2 {
+            // Brokers before that leave the time of the last transaction where it was.
+            self.started = None;
+        }
         self.last_update = now;
         Ok(Initialised::As(self.producer))
     }

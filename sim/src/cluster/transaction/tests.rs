@@ -1,5 +1,6 @@
 //! Transactions as clients see them, request by request.
 
+mod kafka39;
 mod random;
 mod story;
 
@@ -7,10 +8,7 @@ use std::time::Duration;
 
 use kafka_protocol::messages::BrokerId;
 
-use super::{
-    super::{broker::BrokerState, versions::Profile},
-    *,
-};
+use super::{super::broker::BrokerState, *};
 use story::Story;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -423,24 +421,6 @@ fn initialisation_after_the_last_epoch_gives_a_new_id() {
     );
 }
 
-/// Before TV2 an epoch that was raised to fence is told to nobody, whatever they believe to be.
-#[test]
-fn kafka_39_fences_so_that_the_old_producer_cannot_ask_for_the_new_epoch() {
-    for (profile, told) in [(Profile::Kafka39, "ProducerFenced"), (Profile::Kafka41, "0/1")] {
-        let mut story = Story::of_profile(profile);
-        story.init(4, "t").add(3, "t", (0, 0), "orders").init_as(4, "t", (0, 0));
-        story.init_as(4, "t", (0, 0));
-        story.tells(&format!(
-            "
-            InitProducerId v4 t: 0/0
-            AddPartitionsToTxn v3 t 0/0: ok
-            InitProducerId v4 t as 0/0: ConcurrentTransactions
-            InitProducerId v4 t as 0/0: {told}
-            "
-        ));
-    }
-}
-
 /// The number of ids is a client's choice, so it has a limit.
 #[test]
 fn too_many_ids_push_out_the_one_unused_for_longest() {
@@ -463,4 +443,38 @@ fn too_many_ids_push_out_the_one_unused_for_longest() {
 
 fn transactional_id(name: &str) -> TransactionalId {
     client::transactional_id(name)
+}
+
+/// Else a transaction would lack records in its midst that its producer still sends again.
+#[test]
+fn records_behind_those_that_were_refused_are_not_taken() {
+    let mut story = Story::new(&[]);
+    story.init(4, "t").produce(10, "t", (0, 0), 0, "orders").produce(10, "t", (0, 0), 5, "orders");
+    story.add(3, "t", (0, 0), "orders").produce(10, "t", (0, 0), 5, "orders");
+    story.produce(10, "t", (0, 0), 0, "orders").produce(10, "t", (0, 0), 1, "orders");
+    story.tells(
+        "
+        InitProducerId v4 t: 0/0
+        Produce v10 t 0/0: InvalidTxnState
+        Produce v10 t 0/0: InvalidTxnState
+        AddPartitionsToTxn v3 t 0/0: ok
+        Produce v10 t 0/0: OutOfOrderSequenceNumber
+        Produce v10 t 0/0: ok
+        Produce v10 t 0/0: ok
+        ",
+    );
+}
+
+/// Of a client of TV2, a partition that knows nothing of its epoch takes nothing but its beginning.
+#[test]
+fn transaction_that_begins_in_the_midst_of_its_records_is_refused() {
+    let mut story = Story::new(&[]);
+    story.init(4, "t").produce(12, "t", (0, 0), 3, "orders").produce(12, "t", (0, 0), 0, "orders");
+    story.tells(
+        "
+        InitProducerId v4 t: 0/0
+        Produce v12 t 0/0: OutOfOrderSequenceNumber
+        Produce v12 t 0/0: ok
+        ",
+    );
 }

@@ -3,9 +3,11 @@
 use kafka_protocol::{
     ResponseError,
     messages::{
-        BrokerId, DeleteGroupsRequest, DescribeProducersRequest, FindCoordinatorRequest, GroupId,
-        ListOffsetsRequest, MetadataRequest,
+        BrokerId, DeleteGroupsRequest, DeleteRecordsRequest, DescribeProducersRequest,
+        FetchRequest, FindCoordinatorRequest, GroupId, ListOffsetsRequest, MetadataRequest,
+        delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic},
         describe_producers_request::TopicRequest,
+        fetch_request::{FetchPartition, FetchTopic},
         list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
         metadata_request::MetadataRequestTopic,
         produce_request::TopicProduceData,
@@ -129,4 +131,44 @@ fn group_to_be_deleted_twice_is_answered_for_once() {
     let request = DeleteGroupsRequest::default()
         .with_groups_names(vec![GroupId(text("g")), GroupId(text("g"))]);
     assert_eq!(talk.ask(broker, 2, &request).results.len(), 1);
+}
+
+#[test]
+fn of_offsets_to_delete_from_the_last_counts() {
+    let mut talk = orders();
+    let leader = talk.connect(1);
+    let topic = |offsets: &[i64]| {
+        let partition = |&offset| DeleteRecordsPartition::default().with_offset(offset);
+        DeleteRecordsTopic::default()
+            .with_name(topic_name("orders"))
+            .with_partitions(offsets.iter().map(partition).collect())
+    };
+    let request = DeleteRecordsRequest::default().with_topics(vec![topic(&[0, 9]), topic(&[9, 0])]);
+    let told = talk.ask(leader, 2, &request).topics;
+    assert_eq!((told.len(), told[0].partitions.len()), (1, 1));
+    assert_eq!(told[0].partitions[0].error_code, 0);
+}
+
+#[test]
+fn fetch_of_an_isolation_level_that_there_is_not_fails_as_a_whole() {
+    let mut talk = orders();
+    let leader = talk.connect(1);
+    let topic = FetchTopic::default()
+        .with_topic(topic_name("orders"))
+        .with_topic_id(talk.id_of("orders"))
+        .with_partitions(vec![FetchPartition::default()]);
+    let request = FetchRequest::default().with_isolation_level(2).with_topics(vec![topic]);
+    let unknown = ResponseError::UnknownServerError.code();
+    for (version, code, topics) in [(4, 0, 1), (12, unknown, 1), (13, unknown, 0)] {
+        let mut request = request.clone();
+        for topic in &mut request.topics {
+            let is_named = version < 13;
+            topic.topic = if is_named { topic_name("orders") } else { topic_name("") };
+            topic.topic_id = if is_named { uuid::Uuid::nil() } else { topic.topic_id };
+        }
+        let told = talk.ask(leader, version, &request);
+        assert_eq!((told.error_code, told.responses.len()), (code, topics), "v{version}");
+        let partitions = told.responses.iter().flat_map(|topic| &topic.partitions);
+        assert!(partitions.map(|partition| partition.error_code).all(|code| code == unknown));
+    }
 }

@@ -346,6 +346,17 @@ impl ConsumerGroup {
         id: &StrBytes,
         instance: Option<&StrBytes>,
     ) -> Result<(), ResponseError> {
+        let id = self.member_named(id, instance)?;
+        self.remove(&id);
+        Ok(())
+    }
+
+    /// The member of an id, of an instance, or of both.
+    pub(in crate::cluster) fn member_named(
+        &self,
+        id: &StrBytes,
+        instance: Option<&StrBytes>,
+    ) -> Result<StrBytes, ResponseError> {
         let id = match instance {
             None => id.clone(),
             Some(instance) => {
@@ -359,8 +370,7 @@ impl ConsumerGroup {
         if !self.members.contains_key(&id) {
             return Err(ResponseError::UnknownMemberId);
         }
-        self.remove(&id);
-        Ok(())
+        Ok(id)
     }
 
     fn remove(&mut self, id: &StrBytes) {
