@@ -164,18 +164,3 @@ fn planned_switchover_by_mirror_maker_loses_nothing() {
     assert!(outcome.verdict.marks.contains("switched"), "{:?}", outcome.verdict.marks);
     assert!(outcome.verdict.violations.is_empty(), "{:?}", outcome.verdict.violations);
 }
-
-/// An idempotent librdkafka producer that overtakes itself is put right by a cluster that knows its sequence numbers, and by no other.
-#[test]
-fn mirror_that_carries_sequence_numbers_keeps_idempotent_librdkafka_whole() {
-    let copied = load("planned-switchover").remove(1);
-    let mut linked = (*copied).clone();
-    linked.mirror.as_mut().expect("a mirror").cluster_linking = true;
-    let broken = |scenario: &Arc<Scenario>| {
-        let figures = run(scenario, 1).verdict.figures;
-        figures["lost"] + figures["fatal"]
-    };
-    assert!(copied.name.ends_with("/idempotent-librdkafka"), "{}", copied.name);
-    assert!(broken(&copied) > 0);
-    assert_eq!(broken(&Arc::new(linked)), 0);
-}

@@ -146,6 +146,7 @@ impl Draft {
             && self.simulated.is_some_and(|simulated| simulated.max == 0);
         let agreement = match (allowed, self.measured) {
             (None, _) | (_, None) => Agreement::Missing,
+            _ if never_reached && known.is_some() => Agreement::Documented,
             _ if never_reached => Agreement::NotReached,
             (Some(allowed), Some(value)) if allowed.hold(value) => Agreement::Agrees,
             (Some(_), Some(value)) if known.is_some_and(|it| it.measured.hold(value)) => {
@@ -287,6 +288,14 @@ mod tests {
         assert_eq!(compared(&[sample(&[])], &reaches), Agreement::NotReached);
         assert_eq!(compared(&[reaches.clone()], &sample(&[])), Agreement::Differs);
         assert_eq!(compared(&[reaches.clone()], &reaches), Agreement::Agrees);
+        // Unless the file says why neither world can come to it.
+        let reason = "its mirror cannot".to_owned();
+        let subject = Subject::Mark("switched".to_owned());
+        let measured = Bounds { min: 0, max: u64::MAX };
+        let known = vec![Difference { subject, measured, reason }];
+        let validation = Validation { differences: known, ..Validation::default() };
+        let rows = rows(&validation, &about, &[sample(&[])], &sample(&[]));
+        assert_eq!(agreement(&rows, "switched"), Agreement::Documented);
     }
 
     /// An excuse without a bound would hide whatever comes after it.

@@ -1,6 +1,6 @@
 //! Comparisons as Markdown: one table with a line for each scenario, and one table for each.
 
-use std::fmt::Write as _;
+use std::{cmp::Reverse, collections::BTreeMap, fmt::Write as _};
 
 use switchyard_sim::scenario::validation::Subject;
 
@@ -85,15 +85,25 @@ fn codes(comparison: &Comparison) -> String {
     if cells.is_empty() { "none".to_owned() } else { cells.join(", ") }
 }
 
-/// With what and on what: once where it was the same for all.
+/// With what and on what: what most were made with, and by name those that were made with something else.
 fn circumstances(report: &Report) -> String {
-    let mut all: Vec<String> = report.comparisons.values().map(made).collect();
-    all.sort();
-    all.dedup();
-    let documented = report.comparisons.values().any(|it| it.count(Agreement::Documented) > 0);
-    let note =
-        if documented { "¹ A difference with its reason in the scenario's file. " } else { "" };
-    format!("{note}{}", all.join(" "))
+    let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for comparison in report.comparisons.values() {
+        groups.entry(made(comparison)).or_default().push(&comparison.scenario);
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, scenarios)| Reverse(scenarios.len()));
+    let mut out = String::new();
+    if report.comparisons.values().any(|it| it.count(Agreement::Documented) > 0) {
+        out.push_str("¹ A difference with its reason in the scenario's file. ");
+    }
+    for (index, (made, scenarios)) in groups.iter().enumerate() {
+        if index > 0 {
+            let _ = write!(out, " `{}`: ", scenarios.join("`, `"));
+        }
+        out.push_str(made);
+    }
+    out
 }
 
 /// `Kafka 4.1.1, … on 2 cores with 23 GiB.`
@@ -166,5 +176,10 @@ mod tests {
         assert!(lines[2].contains("10.0 s → 11.3 s"), "{text}");
         assert!(text.contains("Kafka 4.1.1, Java client 4.1.1; 2 cores, 24 GiB."), "{text}");
         assert!(document(&report).contains("## planned: DIFFERS in 1"));
+        let mut other = comparison("migration");
+        other.cores = 4;
+        report.put(other);
+        let text = overview(&report);
+        assert!(text.contains("2 cores, 24 GiB. `migration`: Kafka 4.1.1"), "{text}");
     }
 }

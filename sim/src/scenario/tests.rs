@@ -90,6 +90,27 @@ expect: {lost: many, sometimes: [rebalanced]}
     insta::assert_snapshot!(error);
 }
 
+/// A section that is misread would compare something else than its author means.
+#[test]
+fn faults_of_the_section_validation_are_told_with_place_and_remedy() {
+    let section = r"
+validation:
+  time-scale: 0
+  set: {'producers[9].rate': 5}
+  tolerance: {rto: five, lost: 5 + 5, lots: 3}
+  differences:
+    - {figure: repeated, reason: Without a bound.}
+    - {mark: switched, measured: ..5, reason: A bound of what is no number.}
+    - {figure: lost, code: OFFSET_OUT_OF_RANGE, measured: 1, reason: Two at once.}
+    - {reason: About nothing.}
+    - {oracle: no-losses, reason: Unknown.}
+    - {figure: lost, measured: ..5}
+    - {figure: lost, variants: [natve], measured: ..5, reason: In no variant.}
+";
+    let error = load_text(&format!("{GOOD}{section}")).expect_err("many faults");
+    insta::assert_snapshot!(error);
+}
+
 #[test]
 fn scenario_schema_describes_every_key() {
     let schema = json_schema();

@@ -77,7 +77,8 @@ impl Producer {
                     !(queue.sequences.unresolved || stale && queue.has_outstanding())
                 }
             },
-            // After a failure everything in flight is waited for once; then all goes out again, one behind the other.
+            // After a failure, and when the leader is another one, everything in flight is waited for once; then all goes out, one
+            // behind the other.
             Library::Librdkafka => {
                 let drained = queue.in_flight.is_empty() || !queue.draining;
                 !self.identity.draining && drained

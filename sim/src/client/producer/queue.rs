@@ -112,8 +112,10 @@ pub(super) struct Queue {
     pub(super) batches: VecDeque<Batch>,
     pub(super) in_flight: BTreeMap<u64, Batch>,
     pub(super) sequences: Sequences,
-    /// Something failed: nothing is sent before everything in flight is answered.
+    /// Something failed, or the leader is another one: nothing is sent before everything in flight is answered.
     pub(super) draining: bool,
+    /// Whom it goes to.
+    pub(super) leader: Option<NodeId>,
 }
 
 impl Queue {
@@ -121,7 +123,7 @@ impl Queue {
         let sequences =
             Sequences { producer: None, next: 0, last_acknowledged: -1, unresolved: false };
         let (batches, in_flight) = (VecDeque::new(), BTreeMap::new());
-        Self { topic, partition, batches, in_flight, sequences, draining: false }
+        Self { topic, partition, batches, in_flight, sequences, draining: false, leader: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -165,6 +167,11 @@ impl Queue {
     pub(super) fn requeue(&mut self, batch: Batch) {
         let place = self.batches.partition_point(|queued| queued.id < batch.id);
         self.batches.insert(place, batch);
+    }
+
+    /// Goes to this leader from now on; librdkafka waits for what the one before has yet to answer (`rd_kafka_idemp_drain_toppar`).
+    pub(super) fn go_to(&mut self, leader: NodeId) {
+        self.draining |= self.leader.replace(leader).is_some_and(|before| before != leader);
     }
 
     /// Takes the batches before this one that were sent and wait to be sent again.

@@ -150,9 +150,13 @@ impl Producer {
         let mut leaderless = false;
         let mut wanted = BTreeSet::new();
         for at in self.active.iter().copied() {
+            let queue = &mut self.queues[at];
+            let leader = self.base.leader(&queue.topic, queue.partition);
+            if let Some((node, _)) = leader {
+                queue.go_to(node);
+            }
             let queue = &self.queues[at];
             let Some(batch) = queue.batches.front() else { continue };
-            let leader = self.base.leader(&queue.topic, queue.partition);
             let Some((node, _)) = leader else {
                 leaderless = true;
                 continue;
